@@ -1,0 +1,2 @@
+//! netsetup
+fn main() {}
