@@ -1,0 +1,157 @@
+//! What the kernel answers about nftables.
+
+use super::attr::*;
+use super::{Elem, GENMSG, kind};
+use crate::read::{be32_of, text_of};
+use crate::{Attrs, Message, attrs};
+
+/// The generation id in an answer to `get_generation`.
+pub fn generation(message: &Message<'_>) -> Option<u32> {
+    of(message, libc::NFT_MSG_NEWGEN)?.find(NFTA_GEN_ID).and_then(be32_of)
+}
+
+/// The attributes of a message, if it is of this nf_tables type.
+fn of<'a>(message: &Message<'a>, wanted: i32) -> Option<Attrs<'a>> {
+    (message.kind == kind(wanted)).then(|| message.attrs(GENMSG))
+}
+
+fn text(attrs: &Attrs<'_>, kind: u16) -> String {
+    attrs.find(kind).map(text_of).unwrap_or_default()
+}
+
+/// The comment in libnftnl's userdata: type 0 of (type, length, value).
+fn comment(userdata: Option<&[u8]>) -> Option<String> {
+    let mut rest = userdata?;
+    while let [kind, len, tail @ ..] = rest {
+        let value = tail.get(..usize::from(*len))?;
+        if *kind == 0 {
+            return Some(text_of(value));
+        }
+        rest = &tail[value.len()..];
+    }
+    None
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableInfo {
+    /// Its name.
+    pub name: String,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+impl TableInfo {
+    /// Reads a message, if it is a table.
+    pub fn read(message: &Message<'_>) -> Option<TableInfo> {
+        let attrs = of(message, libc::NFT_MSG_NEWTABLE)?;
+        Some(TableInfo {
+            name: text(&attrs, NFTA_TABLE_NAME),
+            comment: comment(attrs.find(NFTA_TABLE_USERDATA)),
+        })
+    }
+}
+
+/// A chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainInfo {
+    /// NFPROTO_*: the family of its table.
+    pub family: u8,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// NF_INET_FORWARD and the like, for a base chain.
+    pub hook: Option<u32>,
+    /// Priority of a base chain.
+    pub priority: Option<i32>,
+    /// NF_DROP or NF_ACCEPT, for a base chain.
+    pub policy: Option<u32>,
+}
+
+impl ChainInfo {
+    /// Reads a message, if it is a chain.
+    pub fn read(message: &Message<'_>) -> Option<ChainInfo> {
+        let all = of(message, libc::NFT_MSG_NEWCHAIN)?;
+        let hook = attrs(all.find(NFTA_CHAIN_HOOK).unwrap_or(&[]));
+        Some(ChainInfo {
+            family: *message.body.first()?,
+            table: text(&all, NFTA_CHAIN_TABLE),
+            name: text(&all, NFTA_CHAIN_NAME),
+            hook: hook.find(NFTA_HOOK_HOOKNUM).and_then(be32_of),
+            priority: hook.find(NFTA_HOOK_PRIORITY).and_then(be32_of).map(|p| p as i32),
+            policy: all.find(NFTA_CHAIN_POLICY).and_then(be32_of),
+        })
+    }
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// Its chain.
+    pub chain: String,
+    /// Names of its expressions, in order.
+    pub exprs: Vec<String>,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+impl RuleInfo {
+    /// Reads a message, if it is a rule.
+    pub fn read(message: &Message<'_>) -> Option<RuleInfo> {
+        let all = of(message, libc::NFT_MSG_NEWRULE)?;
+        let exprs = attrs(all.find(NFTA_RULE_EXPRESSIONS).unwrap_or(&[]));
+        Some(RuleInfo {
+            chain: text(&all, NFTA_RULE_CHAIN),
+            exprs: exprs.map(|(_, expr)| text(&attrs(expr), NFTA_EXPR_NAME)).collect(),
+            comment: comment(all.find(NFTA_RULE_USERDATA)),
+        })
+    }
+}
+
+/// A set or map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetInfo {
+    /// Its name.
+    pub name: String,
+    /// NFT_SET_*.
+    pub flags: u32,
+}
+
+impl SetInfo {
+    /// Reads a message, if it is a set.
+    pub fn read(message: &Message<'_>) -> Option<SetInfo> {
+        let all = of(message, libc::NFT_MSG_NEWSET)?;
+        let flags = all.find(NFTA_SET_FLAGS).and_then(be32_of).unwrap_or(0);
+        Some(SetInfo { name: text(&all, NFTA_SET_NAME), flags })
+    }
+}
+
+/// Elements of one set: a dump comes in several messages of many elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElemInfo {
+    /// The set.
+    pub set: String,
+    /// Its elements.
+    pub elems: Vec<Elem>,
+}
+
+impl ElemInfo {
+    /// Reads a message, if it has elements.
+    pub fn read(message: &Message<'_>) -> Option<ElemInfo> {
+        let all = of(message, libc::NFT_MSG_NEWSETELEM)?;
+        let list = attrs(all.find(NFTA_SET_ELEM_LIST_ELEMENTS).unwrap_or(&[]));
+        let elems = list.map(|(_, elem)| read_elem(&attrs(elem))).collect();
+        Some(ElemInfo { set: text(&all, NFTA_SET_ELEM_LIST_SET), elems })
+    }
+}
+
+fn read_elem(elem: &Attrs<'_>) -> Elem {
+    let value = |kind| elem.find(kind).and_then(|v| attrs(v).find(NFTA_DATA_VALUE)).map(<[u8]>::to_vec);
+    Elem {
+        key: value(NFTA_SET_ELEM_KEY).unwrap_or_default(),
+        key_end: value(NFTA_SET_ELEM_KEY_END),
+        data: value(NFTA_SET_ELEM_DATA),
+        comment: comment(elem.find(NFTA_SET_ELEM_USERDATA)),
+    }
+}

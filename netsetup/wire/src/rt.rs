@@ -1,0 +1,424 @@
+//! rtnetlink: links, addresses and routes. Sources: rtnetlink(7), linux/if_link.h.
+
+use std::net::IpAddr;
+
+use linux_raw_sys::netlink::ifinfomsg;
+use linux_raw_sys::netlink as raw;
+
+use crate::read::{ip_of, text_of, u32_of};
+use crate::{Attrs, Batch, Message, Msg, attrs};
+
+/// The protocol number that our routes and addresses carry (RTA rtm_protocol,
+/// IFA_PROTO), so that they are told from everybody else's. linux/rtnetlink.h
+/// leaves the numbers above RTPROT_STATIC to user space; this one has no taker
+/// in iproute2's rt_protos.
+pub const PROTOCOL: u8 = 112;
+
+const IFINFOMSG: usize = size_of::<ifinfomsg>();
+const IFADDRMSG: usize = size_of::<raw::ifaddrmsg>();
+const RTMSG: usize = size_of::<raw::rtmsg>();
+
+/// Flags of a request that makes something new and fails with EEXIST where it is already.
+pub const CREATE: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+/// Flags of a request that changes, deletes or gets.
+pub const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
+/// Flags of a request for all objects of a kind.
+pub const DUMP: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
+
+/// What an RTM_NEWLINK says of a link. What is `None` is not said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Link<'a> {
+    /// The link to change; 0 = by name, or a new one.
+    pub index: u32,
+    /// Its name; with an index: its new name.
+    pub name: Option<&'a str>,
+    /// Link-layer address.
+    pub mac: Option<[u8; 6]>,
+    /// Bytes.
+    pub mtu: Option<u32>,
+    /// Index of the bridge (or other master) that it becomes a port of.
+    pub master: Option<u32>,
+    /// IFLA_IFALIAS. Silently dropped by the kernel in the message that creates a link.
+    pub alias: Option<&'a str>,
+    /// IFF_UP. In a veth's peer while it is created: ENOTCONN.
+    pub up: Option<bool>,
+    /// IFF_PROMISC.
+    pub promisc: Option<bool>,
+    /// The namespace it is born in or moved to: an open file descriptor.
+    pub netns: Option<i32>,
+    /// What kind of device it is, when it is made.
+    pub kind: Kind<'a>,
+    /// What it is as a bridge's port.
+    pub port: Option<Port>,
+}
+
+/// IFLA_INFO_KIND with its data.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Kind<'a> {
+    /// Not said: an existing link.
+    #[default]
+    Existing,
+    /// A bridge.
+    Bridge,
+    /// A pair of Ethernet devices; the other end is described here.
+    Veth(&'a Link<'a>),
+}
+
+/// Settings of a bridge's port (IFLA_INFO_SLAVE_DATA).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Port {
+    /// IFLA_BRPORT_MODE: a frame may leave by the port that it came in by.
+    pub hairpin: Option<bool>,
+    /// IFLA_BRPORT_ISOLATED: no frames to other isolated ports.
+    pub isolated: Option<bool>,
+}
+
+/// Appends an RTM_NEWLINK: with [`CREATE`] a new link, with [`REQUEST`] a change.
+pub fn new_link(batch: &mut Batch, flags: u16, link: &Link<'_>) -> u32 {
+    batch.add(libc::RTM_NEWLINK, flags, |m| link_body(m, link))
+}
+
+/// Appends an RTM_DELLINK by index.
+pub fn del_link(batch: &mut Batch, index: u32) -> u32 {
+    batch.add(libc::RTM_DELLINK, REQUEST, |m| m.body(&ifinfo(index, 0, 0)))
+}
+
+/// Appends an RTM_GETLINK by name; the answer is one link or ENODEV.
+pub fn get_link(batch: &mut Batch, name: &str) -> u32 {
+    batch.add(libc::RTM_GETLINK, REQUEST, |m| {
+        m.body(&ifinfo(0, 0, 0));
+        m.text(libc::IFLA_IFNAME, name);
+    })
+}
+
+/// Appends a dump of all links.
+pub fn dump_links(batch: &mut Batch) -> u32 {
+    batch.add(libc::RTM_GETLINK, DUMP, |m| m.body(&ifinfo(0, 0, 0)))
+}
+
+fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
+    let mut flags = 0;
+    let mut change = 0;
+    for (wish, bit) in [(link.up, libc::IFF_UP), (link.promisc, libc::IFF_PROMISC)] {
+        if let Some(on) = wish {
+            change |= bit as u32;
+            flags |= if on { bit as u32 } else { 0 };
+        }
+    }
+    m.body(&ifinfo(link.index, flags, change));
+    if let Some(name) = link.name {
+        m.text(libc::IFLA_IFNAME, name);
+    }
+    if let Some(mac) = link.mac {
+        m.attr(libc::IFLA_ADDRESS, &mac);
+    }
+    if let Some(mtu) = link.mtu {
+        m.u32(libc::IFLA_MTU, mtu);
+    }
+    if let Some(master) = link.master {
+        m.u32(libc::IFLA_MASTER, master);
+    }
+    if let Some(alias) = link.alias {
+        m.text(libc::IFLA_IFALIAS, alias);
+    }
+    if let Some(fd) = link.netns {
+        m.u32(libc::IFLA_NET_NS_FD, fd as u32);
+    }
+    match link.kind {
+        Kind::Existing => {}
+        Kind::Bridge => m.nest(libc::IFLA_LINKINFO, |m| m.attr(libc::IFLA_INFO_KIND, b"bridge")),
+        Kind::Veth(peer) => m.nest(libc::IFLA_LINKINFO, |m| {
+            m.attr(libc::IFLA_INFO_KIND, b"veth");
+            m.nest(libc::IFLA_INFO_DATA, |m| m.nest(VETH_INFO_PEER, |m| link_body(m, peer)));
+        }),
+    }
+    if let Some(port) = link.port {
+        m.nest(libc::IFLA_LINKINFO, |m| {
+            m.attr(libc::IFLA_INFO_SLAVE_KIND, b"bridge");
+            m.nest(libc::IFLA_INFO_SLAVE_DATA, |m| {
+                if let Some(on) = port.hairpin {
+                    m.u8(BRPORT_MODE, on.into());
+                }
+                if let Some(on) = port.isolated {
+                    m.u8(BRPORT_ISOLATED, on.into());
+                }
+            });
+        });
+    }
+}
+
+/// linux/veth.h: VETH_INFO_PEER. Neither libc nor linux-raw-sys has it.
+const VETH_INFO_PEER: u16 = 1;
+const BRPORT_MODE: u16 = raw::IFLA_BRPORT_MODE as u16;
+const BRPORT_ISOLATED: u16 = raw::IFLA_BRPORT_ISOLATED as u16;
+
+fn ifinfo(index: u32, flags: u32, change: u32) -> [u8; IFINFOMSG] {
+    let mut body = [0; IFINFOMSG];
+    body[4..8].copy_from_slice(&index.to_ne_bytes());
+    body[8..12].copy_from_slice(&flags.to_ne_bytes());
+    body[12..16].copy_from_slice(&change.to_ne_bytes());
+    body
+}
+
+/// An address on a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Addr {
+    /// Index of the link.
+    pub index: u32,
+    /// The address.
+    pub ip: IpAddr,
+    /// Length of its subnet's prefix.
+    pub prefix: u8,
+    /// IPv4: the broadcast address.
+    pub broadcast: Option<std::net::Ipv4Addr>,
+    /// IPv6: in use at once, without duplicate address detection.
+    pub nodad: bool,
+}
+
+/// Appends an RTM_NEWADDR that fails with EEXIST where the address is already.
+pub fn new_addr(batch: &mut Batch, addr: &Addr) -> u32 {
+    batch.add(libc::RTM_NEWADDR, CREATE, |m| addr_body(m, addr, true))
+}
+
+/// Appends an RTM_DELADDR.
+pub fn del_addr(batch: &mut Batch, addr: &Addr) -> u32 {
+    batch.add(libc::RTM_DELADDR, REQUEST, |m| addr_body(m, addr, false))
+}
+
+/// Appends a dump of the addresses of one link (0 = of all). The kernel keeps
+/// to the index only on a socket with NETLINK_GET_STRICT_CHK.
+pub fn dump_addrs(batch: &mut Batch, index: u32) -> u32 {
+    batch.add(libc::RTM_GETADDR, DUMP, |m| m.body(&ifaddr(0, 0, 0, index)))
+}
+
+fn addr_body(m: &mut Msg<'_>, addr: &Addr, make: bool) {
+    let flags = if addr.nodad && addr.ip.is_ipv6() { libc::IFA_F_NODAD as u8 } else { 0 };
+    m.body(&ifaddr(family(addr.ip), addr.prefix, flags, addr.index));
+    ip_attr(m, libc::IFA_LOCAL, addr.ip);
+    ip_attr(m, libc::IFA_ADDRESS, addr.ip);
+    if let Some(broadcast) = addr.broadcast {
+        m.attr(libc::IFA_BROADCAST, &broadcast.octets());
+    }
+    if make {
+        // Older than 5.18, the kernel skips what it doesn't know.
+        m.u8(raw::IFA_PROTO as u16, PROTOCOL);
+    }
+}
+
+fn ifaddr(family: u8, prefix: u8, flags: u8, index: u32) -> [u8; IFADDRMSG] {
+    let [a, b, c, d] = index.to_ne_bytes();
+    [family, prefix, flags, libc::RT_SCOPE_UNIVERSE, a, b, c, d]
+}
+
+/// A unicast route of the main table.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// Destination and its prefix length; a default route is the unspecified address with 0.
+    pub dst: (IpAddr, u8),
+    /// Next hop; without one the destination is on the link.
+    pub gateway: Option<IpAddr>,
+    /// Index of the link.
+    pub oif: u32,
+    /// Metric.
+    pub priority: Option<u32>,
+}
+
+/// Appends an RTM_NEWROUTE that fails with EEXIST where the route is already.
+pub fn new_route(batch: &mut Batch, route: &Route) -> u32 {
+    batch.add(libc::RTM_NEWROUTE, CREATE, |m| route_body(m, route))
+}
+
+/// Appends an RTM_DELROUTE; only a route with our [`PROTOCOL`] matches.
+pub fn del_route(batch: &mut Batch, route: &Route) -> u32 {
+    batch.add(libc::RTM_DELROUTE, REQUEST, |m| route_body(m, route))
+}
+
+/// Appends a dump of the routes of one family (AF_INET, AF_INET6).
+pub fn dump_routes(batch: &mut Batch, family: u8) -> u32 {
+    let mut body = [0; RTMSG];
+    body[0] = family;
+    batch.add(libc::RTM_GETROUTE, DUMP, |m| m.body(&body))
+}
+
+fn route_body(m: &mut Msg<'_>, route: &Route) {
+    let (dst, prefix) = route.dst;
+    let scope = if route.gateway.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
+    let table = libc::RT_TABLE_MAIN;
+    let mut body = [family(dst), prefix, 0, 0, table, PROTOCOL, scope, libc::RTN_UNICAST, 0, 0, 0, 0];
+    if dst.is_ipv6() {
+        body[6] = libc::RT_SCOPE_UNIVERSE; // IPv6 knows no other
+    }
+    m.body(&body);
+    if prefix > 0 {
+        ip_attr(m, libc::RTA_DST, dst);
+    }
+    if let Some(gateway) = route.gateway {
+        ip_attr(m, libc::RTA_GATEWAY, gateway);
+    }
+    m.u32(libc::RTA_OIF, route.oif);
+    if let Some(priority) = route.priority {
+        m.u32(libc::RTA_PRIORITY, priority);
+    }
+}
+
+fn ip_attr(m: &mut Msg<'_>, kind: u16, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => m.attr(kind, &ip.octets()),
+        IpAddr::V6(ip) => m.attr(kind, &ip.octets()),
+    }
+}
+
+fn family(ip: IpAddr) -> u8 {
+    (if ip.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }) as u8
+}
+
+/// What an RTM_NEWLINK of the kernel says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// AF_UNSPEC for a link, AF_BRIDGE for a bridge's view of a port.
+    pub family: u8,
+    /// Index.
+    pub index: u32,
+    /// IFF_UP and the like.
+    pub flags: u32,
+    /// Name.
+    pub name: String,
+    /// Link-layer address, where it has six bytes.
+    pub mac: Option<[u8; 6]>,
+    /// Bytes.
+    pub mtu: u32,
+    /// Index of its master.
+    pub master: Option<u32>,
+    /// Index of a veth's other end, or of the link below; in the namespace `peer_netns`.
+    pub link: Option<u32>,
+    /// IFLA_LINK_NETNSID: the id of the namespace that `link` counts in.
+    pub peer_netns: Option<u32>,
+    /// IFLA_IFALIAS.
+    pub alias: Option<String>,
+    /// IFLA_INFO_KIND.
+    pub kind: Option<String>,
+    /// What it is as a bridge's port.
+    pub port: Port,
+}
+
+impl LinkInfo {
+    /// Reads a message, if it is an RTM_NEWLINK.
+    pub fn read(message: &Message<'_>) -> Option<LinkInfo> {
+        if message.kind != libc::RTM_NEWLINK {
+            return None;
+        }
+        let body = message.body;
+        let mut info = LinkInfo {
+            family: *body.first()?,
+            index: u32_of(body.get(4..)?)?,
+            flags: u32_of(body.get(8..)?)?,
+            ..LinkInfo::default()
+        };
+        for (kind, payload) in message.attrs(IFINFOMSG) {
+            match kind {
+                libc::IFLA_IFNAME => info.name = text_of(payload),
+                libc::IFLA_ADDRESS => info.mac = payload.try_into().ok(),
+                libc::IFLA_MTU => info.mtu = u32_of(payload).unwrap_or(0),
+                libc::IFLA_MASTER => info.master = u32_of(payload),
+                libc::IFLA_LINK => info.link = u32_of(payload),
+                libc::IFLA_LINK_NETNSID => info.peer_netns = u32_of(payload),
+                libc::IFLA_IFALIAS => info.alias = Some(text_of(payload)),
+                libc::IFLA_LINKINFO => info.read_kind(attrs(payload)),
+                _ => {}
+            }
+        }
+        Some(info)
+    }
+
+    fn read_kind(&mut self, info: Attrs<'_>) {
+        self.kind = info.find(libc::IFLA_INFO_KIND).map(text_of);
+        if info.find(libc::IFLA_INFO_SLAVE_KIND).is_some_and(|k| text_of(k) == "bridge") {
+            let data = attrs(info.find(libc::IFLA_INFO_SLAVE_DATA).unwrap_or(&[]));
+            let bit = |kind| data.find(kind).and_then(|b| b.first()).map(|b| *b != 0);
+            self.port = Port { hairpin: bit(BRPORT_MODE), isolated: bit(BRPORT_ISOLATED) };
+        }
+    }
+
+    /// Whether it is administratively up.
+    pub fn up(&self) -> bool {
+        self.flags & libc::IFF_UP as u32 != 0
+    }
+}
+
+/// What an RTM_NEWADDR of the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddrInfo {
+    /// Index of the link.
+    pub index: u32,
+    /// The address.
+    pub ip: IpAddr,
+    /// Length of its subnet's prefix.
+    pub prefix: u8,
+    /// IFA_PROTO, from 5.18 on.
+    pub proto: Option<u8>,
+    /// RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, ...
+    pub scope: u8,
+}
+
+impl AddrInfo {
+    /// Reads a message, if it is an RTM_NEWADDR with an address.
+    pub fn read(message: &Message<'_>) -> Option<AddrInfo> {
+        if message.kind != libc::RTM_NEWADDR {
+            return None;
+        }
+        let attrs = message.attrs(IFADDRMSG);
+        let ip = attrs.find(libc::IFA_LOCAL).or_else(|| attrs.find(libc::IFA_ADDRESS)).and_then(ip_of)?;
+        Some(AddrInfo {
+            index: u32_of(message.body.get(4..)?)?,
+            ip,
+            prefix: *message.body.get(1)?,
+            proto: attrs.find(raw::IFA_PROTO as u16).and_then(|b| b.first().copied()),
+            scope: *message.body.get(3)?,
+        })
+    }
+}
+
+/// What an RTM_NEWROUTE of the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteInfo {
+    /// Destination and its prefix length.
+    pub dst: (IpAddr, u8),
+    /// Next hop.
+    pub gateway: Option<IpAddr>,
+    /// Index of the link.
+    pub oif: Option<u32>,
+    /// RT_TABLE_MAIN, RT_TABLE_LOCAL, ...
+    pub table: u32,
+    /// Who made it: RTPROT_KERNEL, RTPROT_RA, ours.
+    pub protocol: u8,
+    /// RTN_UNICAST, RTN_BLACKHOLE, ...
+    pub kind: u8,
+    /// Metric.
+    pub priority: u32,
+}
+
+impl RouteInfo {
+    /// Reads a message, if it is an RTM_NEWROUTE of IPv4 or IPv6.
+    pub fn read(message: &Message<'_>) -> Option<RouteInfo> {
+        if message.kind != libc::RTM_NEWROUTE {
+            return None;
+        }
+        let attrs = message.attrs(RTMSG);
+        let body = message.body;
+        let any = match i32::from(*body.first()?) {
+            libc::AF_INET => IpAddr::from([0u8; 4]),
+            libc::AF_INET6 => IpAddr::from([0u8; 16]),
+            _ => return None,
+        };
+        let table = attrs.find(libc::RTA_TABLE).and_then(u32_of);
+        Some(RouteInfo {
+            dst: (attrs.find(libc::RTA_DST).and_then(ip_of).unwrap_or(any), *body.get(1)?),
+            gateway: attrs.find(libc::RTA_GATEWAY).and_then(ip_of),
+            oif: attrs.find(libc::RTA_OIF).and_then(u32_of),
+            table: table.unwrap_or(u32::from(*body.get(4)?)),
+            protocol: *body.get(5)?,
+            kind: *body.get(7)?,
+            priority: attrs.find(libc::RTA_PRIORITY).and_then(u32_of).unwrap_or(0),
+        })
+    }
+}
