@@ -1,0 +1,120 @@
+//! The `bridge` plugin: a veth pair from the pod to a bridge on the host.
+
+use serde_json::{Value, json};
+
+use super::{
+    Capabilities, Dns, HostLocal, host_local,
+    json::{Fault, Object, Parsed},
+    read_capabilities, read_dns,
+};
+use crate::request::{Mac, names::check_ifname};
+
+/// The bridge that the reference plugin uses when none is named.
+const DEFAULT_BRIDGE: &str = "cni0";
+
+/// The smallest mtu of IPv4, RFC 791.
+const MTU_MIN: u32 = 68;
+/// The smallest mtu of IPv6, RFC 8200 section 5.
+const MTU_MIN_V6: u32 = 1280;
+/// The largest that the kernel gives a veth or a bridge (ETH_MAX_MTU).
+const MTU_MAX: u32 = 65535;
+
+/// What the bridge plugin was told. Names as in its documentation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// The bridge's name on the host; `cni0` when the file names none.
+    pub bridge: String,
+    /// The bridge gets the gateway's address, and the host forwards.
+    pub is_gateway: bool,
+    /// The pod gets a default route via the gateway. Implies `is_gateway`.
+    pub is_default_gateway: bool,
+    /// A bridge that has another address of the family loses it.
+    pub force_address: bool,
+    /// What leaves the network is masqueraded.
+    pub ip_masq: bool,
+    /// Of bridge and veth, in bytes, 68 to 65535; `None` = up to the driver.
+    pub mtu: Option<u32>,
+    /// The bridge may send a frame back out of the port it came from.
+    pub hairpin_mode: bool,
+    /// The bridge is promiscuous. Never together with `hairpin_mode`.
+    pub promisc_mode: bool,
+    /// Pods reach the gateway, but not each other.
+    pub port_isolation: bool,
+    /// The pod's link-layer address (`args.cni.mac`); `None` = up to the driver.
+    pub mac: Option<Mac>,
+    /// Where addresses come from; `None` = the link is made without any.
+    pub ipam: Option<HostLocal>,
+    /// What is passed on about name resolution.
+    pub dns: Option<Dns>,
+    /// What it asks a runtime for: `mac`, `ips`, ...
+    pub capabilities: Capabilities,
+}
+
+pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Bridge> {
+    refuse_what_is_missing(plugin)?;
+    let bridge = plugin.text("bridge")?.unwrap_or(DEFAULT_BRIDGE);
+    check_ifname(bridge)
+        .map_err(|why| Fault::input(&plugin.at("bridge"), format_args!("{bridge:?} {why}")))?;
+    let ipam = host_local::read(plugin, cni_version)?;
+    let is_default_gateway = plugin.flag("isDefaultGateway", false)?;
+    let read = Bridge {
+        bridge: bridge.to_owned(),
+        is_gateway: plugin.flag("isGateway", false)? || is_default_gateway,
+        is_default_gateway,
+        force_address: plugin.flag("forceAddress", false)?,
+        ip_masq: plugin.flag("ipMasq", false)?,
+        mtu: read_mtu(plugin, ipam.as_ref())?,
+        hairpin_mode: plugin.flag("hairpinMode", false)?,
+        promisc_mode: plugin.flag("promiscMode", false)?,
+        port_isolation: plugin.flag("portIsolation", false)?,
+        mac: read_mac(plugin)?,
+        ipam,
+        dns: read_dns(plugin)?,
+        capabilities: read_capabilities(plugin)?,
+    };
+    if read.hairpin_mode && read.promisc_mode {
+        // The pod's own frames would come back to it twice; the reference refuses it too.
+        return Err(Fault::input(&plugin.at("promiscMode"), "cannot be together with hairpinMode"));
+    }
+    Ok(read)
+}
+
+/// The keys of the reference that ask for something podkeel does not do yet.
+fn refuse_what_is_missing(plugin: &Object) -> Parsed<()> {
+    plugin.refuse("vlan", json!(0))?;
+    plugin.refuse("vlanTrunk", Value::Null)?;
+    plugin.refuse("preserveDefaultVlan", json!(true))?;
+    plugin.refuse("macspoofchk", json!(false))?;
+    plugin.refuse("enabledad", json!(false))?;
+    plugin.refuse("disableContainerInterface", json!(false))?;
+    // podkeel's rules are nftables': asking for them is asking for what is done.
+    plugin.refuse("ipMasqBackend", json!("nftables"))
+}
+
+fn read_mtu(plugin: &Object, ipam: Option<&HostLocal>) -> Parsed<Option<u32>> {
+    // 0 is the reference's "not given".
+    let Some(mtu) = plugin.number("mtu")?.filter(|mtu| *mtu != 0) else { return Ok(None) };
+    let path = plugin.at("mtu");
+    if !(MTU_MIN..=MTU_MAX).contains(&mtu) {
+        return Err(Fault::input(&path, format_args!("{mtu} is not from {MTU_MIN} to {MTU_MAX}")));
+    }
+    let v6 = ipam
+        .is_some_and(|ipam| ipam.sets.iter().flatten().any(|range| range.subnet.addr().is_ipv6()));
+    if v6 && mtu < MTU_MIN_V6 {
+        return Err(Fault::input(
+            &path,
+            format_args!("{mtu} is too small for IPv6, which needs {MTU_MIN_V6}"),
+        ));
+    }
+    Ok(Some(mtu))
+}
+
+/// `args.cni`: of its keys the bridge reads `mac`, and host-local `ips`.
+fn read_mac(plugin: &Object) -> Parsed<Option<Mac>> {
+    let Some(args) = plugin.object("args")? else { return Ok(None) };
+    let Some(cni) = args.object("cni")? else { return Ok(None) };
+    cni.refuse("ips", Value::Null)?;
+    let Some(text) = cni.text("mac")? else { return Ok(None) };
+    let mac: Result<Mac, String> = text.parse().and_then(Mac::unicast);
+    mac.map(Some).map_err(|why| Fault::input(&cni.at("mac"), format_args!("{text:?}: {why}")))
+}

@@ -1,0 +1,178 @@
+//! The keys of each plugin type: read, refused, ignored.
+
+use super::*;
+
+const NAMED: &str = "cannot read network \"web\" (/n/web.conflist): ";
+
+#[test]
+fn keys_of_the_bridge() {
+    let plain = bridge("").unwrap();
+    assert!(!plain.is_gateway && !plain.ip_masq && plain.ipam.is_none() && plain.mac.is_none());
+    type Reads = fn(&Bridge) -> bool;
+    let table: [(&str, Reads); 16] = [
+        (r#", "isGateway": true"#, |b| b.is_gateway && !b.is_default_gateway),
+        (r#", "isDefaultGateway": true"#, |b| b.is_gateway && b.is_default_gateway),
+        (r#", "isDefaultGateway": true, "isGateway": false"#, |b| b.is_gateway),
+        (r#", "forceAddress": true"#, |b| b.force_address),
+        (r#", "ipMasq": true, "ipMasqBackend": "nftables""#, |b| b.ip_masq),
+        (r#", "IPMASQ": true"#, |b| b.ip_masq),
+        (r#", "mtu": 1400"#, |b| b.mtu == Some(1400)),
+        (r#", "mtu": 0"#, |b| b.mtu.is_none()),
+        (r#", "hairpinMode": true, "promiscMode": false"#, |b| b.hairpin_mode),
+        (r#", "promiscMode": true"#, |b| b.promisc_mode),
+        (r#", "portIsolation": true"#, |b| b.port_isolation),
+        (r#", "args": {"cni": {"mac": "02:00:00:00:00:07"}}"#, |b| {
+            b.mac == Some(Mac([2, 0, 0, 0, 0, 7]))
+        }),
+        (r#", "dns": {"nameservers": ["10.1.0.1"], "domain": "x"}"#, |b| {
+            b.dns.as_ref().is_some_and(|dns| dns.domain.as_deref() == Some("x"))
+        }),
+        (r#", "dns": {}, "ipam": {}"#, |b| b.dns.is_none() && b.ipam.is_none()),
+        (r#", "ipam": {"type": ""}"#, |b| b.ipam.is_none()),
+        (r#", "capabilities": {"mac": true, "ips": false}"#, |b| {
+            b.capabilities == Capabilities::from(["mac".into()])
+        }),
+    ];
+    for (keys, reads) in table {
+        let read = bridge(keys).unwrap();
+        assert!(reads(&read), "{keys}: {read:?}");
+    }
+}
+
+#[test]
+fn what_asks_for_nothing_is_accepted() {
+    let defaults = r#", "vlan": 0, "vlanTrunk": [], "preserveDefaultVlan": true, "macspoofchk": false,
+        "enabledad": null, "disableContainerInterface": false, "ipMasqBackend": "", "runtimeConfig": {},
+        "nobody-knows-this": {"a": [1]}"#;
+    assert_eq!(bridge(defaults).unwrap(), bridge("").unwrap());
+    let defaults = r#"{"type": "bridge"},
+        {"type": "portmap", "backend": "nftables", "conditionsV4": [], "conditionsV6": null, "masqAll": false,
+         "markMasqBit": 13, "externalSetMarkChain": ""},
+        {"type": "tuning", "mac": "", "promisc": false, "mtu": 0, "allmulti": null, "txQLen": null,
+         "dataDir": "/run/cni/tuning", "sysctl": null}"#;
+    let network = plugins(defaults).unwrap();
+    assert!(matches!(&network.plugins[1], Plugin::Portmap(p) if p.snat));
+    assert!(matches!(&network.plugins[2], Plugin::Tuning(t) if t.sysctls.is_empty()));
+    let network = plugins(r#"{"type": "bridge"}, {"type": "portmap", "snat": false}"#).unwrap();
+    assert!(matches!(&network.plugins[1], Plugin::Portmap(p) if !p.snat));
+}
+
+#[test]
+fn what_is_not_done_yet_is_refused() {
+    for (kind, key, value) in [
+        ("bridge", "vlan", "7"),
+        ("bridge", "vlanTrunk", r#"[{"id":7}]"#),
+        ("bridge", "preserveDefaultVlan", "false"),
+        ("bridge", "macspoofchk", "true"),
+        ("bridge", "enabledad", "true"),
+        ("bridge", "disableContainerInterface", "true"),
+        ("bridge", "ipMasqBackend", "\"iptables\""),
+        ("bridge", "runtimeConfig", r#"{"mac":"02:00:00:00:00:07"}"#),
+        ("portmap", "backend", "\"iptables\""),
+        ("portmap", "conditionsV4", r#"["-s","10.0.0.0/8"]"#),
+        ("portmap", "conditionsV6", r#"["-s","fd00::/8"]"#),
+        ("portmap", "masqAll", "true"),
+        ("portmap", "markMasqBit", "14"),
+        ("portmap", "markMasqBit", "0"),
+        ("portmap", "externalSetMarkChain", "\"KUBE-MARK-MASQ\""),
+        ("portmap", "runtimeConfig", r#"{"portMappings":[]}"#),
+        ("tuning", "mac", "\"02:00:00:00:00:07\""),
+        ("tuning", "promisc", "true"),
+        ("tuning", "mtu", "1400"),
+        ("tuning", "allmulti", "false"),
+        ("tuning", "txQLen", "0"),
+        ("tuning", "dataDir", "\"/x\""),
+    ] {
+        let plugin = format!(r#"{{"type": "{kind}", "{key}": {value}}}"#);
+        let (list, index) = match kind {
+            "bridge" => (plugin, 0),
+            _ => (format!(r#"{{"type": "bridge"}}, {plugin}"#), 1),
+        };
+        let text = format!("{NAMED}plugins[{index}].{key}: {value} is not supported yet");
+        assert_error(plugins(&list), Kind::Unsupported, &text);
+    }
+    let text = format!("{NAMED}plugins[0].args.cni.ips: [\"10.1.0.7\"] is not supported yet");
+    assert_error(bridge(r#", "args": {"cni": {"ips": ["10.1.0.7"]}}"#), Kind::Unsupported, &text);
+    let text =
+        format!("{NAMED}plugins[1].args.cni.sysctl: {{\"net.x.y\":\"1\"}} is not supported yet");
+    let list =
+        r#"{"type": "bridge"}, {"type": "tuning", "args": {"cni": {"sysctl": {"net.x.y": "1"}}}}"#;
+    assert_error(plugins(list), Kind::Unsupported, &text);
+}
+
+#[test]
+fn bad_values_of_the_bridge() {
+    for (keys, why) in [
+        (r#", "isGateway": "true""#, "isGateway: must be true or false, not a string"),
+        (r#", "isGateway": 1"#, "isGateway: must be true or false, not a number"),
+        (r#", "mtu": "1400""#, "mtu: must be a number, not a string"),
+        (r#", "mtu": -1"#, "mtu: -1 is not a whole number from 0 to 4294967295"),
+        (r#", "mtu": 1400.5"#, "mtu: 1400.5 is not a whole number from 0 to 4294967295"),
+        (r#", "mtu": 67"#, "mtu: 67 is not from 68 to 65535"),
+        (r#", "mtu": 65536"#, "mtu: 65536 is not from 68 to 65535"),
+        (
+            r#", "hairpinMode": true, "promiscMode": true"#,
+            "promiscMode: cannot be together with hairpinMode",
+        ),
+        (
+            r#", "args": {"cni": {"mac": "02:00"}}"#,
+            "args.cni.mac: \"02:00\": a MAC address is six pairs of hex digits",
+        ),
+        (
+            r#", "dns": {"nameservers": "10.1.0.1"}"#,
+            "dns.nameservers: must be an array, not a string",
+        ),
+        (r#", "dns": {"search": [1]}"#, "dns.search[0]: must be a string, not a number"),
+        (r#", "capabilities": ["mac"]"#, "capabilities: must be an object, not an array"),
+        (
+            r#", "capabilities": {"mac": 1}"#,
+            "capabilities[\"mac\"]: must be true or false, not a number",
+        ),
+        (
+            r#", "mtu": 1279, "ipam": {"type": "host-local", "subnet": "fd00::/64"}"#,
+            "mtu: 1279 is too small for IPv6, which needs 1280",
+        ),
+    ] {
+        assert_error(bridge(keys), Kind::Input, &format!("{NAMED}plugins[0].{why}"));
+    }
+    let long = format!(
+        "{NAMED}plugins[0].bridge: \"0123456789abcdef\" is no name for an interface: it is longer than 15 bytes"
+    );
+    assert_error(
+        plugins(r#"{"type": "bridge", "bridge": "0123456789abcdef"}"#),
+        Kind::Input,
+        &long,
+    );
+}
+
+#[test]
+fn sysctls_of_tuning() {
+    let tuning = |sysctl: &str| {
+        plugins(&format!(r#"{{"type": "bridge"}}, {{"type": "tuning", "sysctl": {sysctl}}}"#))
+    };
+    let network =
+        tuning(r#"{"net.core.somaxconn": "1024", "net/ipv4/conf/IFNAME/arp_filter": "1"}"#)
+            .unwrap();
+    let Plugin::Tuning(read) = &network.plugins[1] else { panic!() };
+    let shown: Vec<String> =
+        read.sysctls.iter().map(|s| s.clone().on_interface("eth0").to_string()).collect();
+    assert_eq!(shown, ["net.core.somaxconn=1024", "net.ipv4.conf.eth0.arp_filter=1"]);
+    for (sysctl, why) in [
+        (
+            r#"{"kernel.hostname": "x"}"#,
+            "[\"kernel.hostname\"]: only net.* can be set for a pod's network",
+        ),
+        (
+            r#"{"net.core.somaxconn": 1024}"#,
+            "[\"net.core.somaxconn\"]: must be a string, not a number",
+        ),
+        (r#"{"net.core.x": "1", "net/core/x": "2"}"#, "[\"net/core/x\"]: is given twice"),
+        (
+            r#"{"net.core.x": "1\n2"}"#,
+            "[\"net.core.x\"]: the value \"1\\n2\" has a line break or a NUL in it",
+        ),
+        (r#"["net.core.x=1"]"#, ": must be an object, not an array"),
+    ] {
+        assert_error(tuning(sysctl), Kind::Input, &format!("{NAMED}plugins[1].sysctl{why}"));
+    }
+}
