@@ -2,6 +2,7 @@
 
 pub mod conf;
 pub mod error;
+pub mod front;
 pub mod ipam;
 pub mod request;
 pub mod roots;
