@@ -67,9 +67,28 @@ pub fn claim(dir: &Path, name: &str, bytes: &[u8], modes: Modes) -> Result<()> {
 /// Puts `bytes` in the place of the file `name`, whether or not it exists: a reader
 /// sees all of the old bytes or all of the new ones. [`Error::Busy`] if another
 /// process is just replacing it, for as long as `wait` says.
+///
+/// On ext4 with a disk below it this can take many milliseconds: it writes a file out
+/// that is renamed over another one (mount option auto_da_alloc).
 pub fn replace(dir: &Path, name: &str, bytes: &[u8], modes: Modes, wait: Wait) -> Result<()> {
     let at = dir::open_or_make(dir, modes.dir)?;
     put(&at, dir, name, bytes, modes.file, wait).map(drop)
+}
+
+/// Writes `bytes` into the file `name` in place, making it if it is missing: for hints.
+/// A reader may see old and new bytes mixed, for a moment or after a power cut. No
+/// lock, no temporary file, and nothing that makes a file system write it out.
+pub fn overwrite(dir: &Path, name: &str, bytes: &[u8], modes: Modes) -> Result<()> {
+    let path = dir.join(name);
+    check_name(&path, name)?;
+    let at = dir::open_or_make(dir, modes.dir)?;
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = rustix::fs::openat(&at, name, flags, Mode::from_raw_mode(modes.file))
+        .map_err(|errno| Error::new("open", &path, errno))?;
+    let mut file = File::from(fd);
+    // The bytes first: a file that is cut to nothing is written out by ext4, too.
+    let written = file.write_all(bytes).and_then(|()| file.set_len(bytes.len() as u64));
+    written.map_err(|e| Error::io("write", path, &e))
 }
 
 /// Removes the file `name` if `judge` says so of its bytes. False if it stays or isn't there.

@@ -43,7 +43,7 @@ mod record;
 #[cfg(test)]
 mod testdir;
 
-pub use claim::{Modes, claim, remove_if, replace};
+pub use claim::{Modes, claim, overwrite, remove_if, replace};
 pub use error::{Error, Result};
 pub use holders::{hold, holders, keys, release};
 pub use list::{list, sweep, sweep_temps};

@@ -61,8 +61,8 @@ impl Lock {
         Ok(Lock { file, path: dir.to_owned() })
     }
 
-    /// Locks the file `path` that other programs lock too; made (mode 0644) where it
-    /// is missing, in a directory that must be there.
+    /// Locks the file `path` that other programs lock too; made where it is missing, in
+    /// a directory that must be there. Mode 0600: who can open it can hold its lock.
     ///
     /// The file is never removed: a program that opened it before and locks it after
     /// that would share its lock with nobody.
@@ -82,7 +82,7 @@ impl Lock {
         let fd = rustix::fs::open(
             path,
             OFlags::RDONLY | OFlags::CLOEXEC | more,
-            Mode::from_raw_mode(0o644),
+            Mode::from_raw_mode(0o600),
         )
         .map_err(|errno| Error::new("open lock file", path, errno))?;
         poll(wait, path, || Ok(flock(&fd, path)?.then_some(())))?;

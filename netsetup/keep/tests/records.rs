@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use podkeel_keep::{Lock, Record, Wait, list, remove_if};
+use podkeel_keep::{Lock, Modes, Record, Wait, list, overwrite, remove_if};
 
 #[path = "../src/testdir.rs"]
 mod testdir;
@@ -176,4 +176,15 @@ fn directory_locks_exclude_even_while_the_directory_is_removed_and_made_again() 
     };
     thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
     assert!(!dir.exists());
+}
+
+#[test]
+fn an_overwritten_hint_has_exactly_the_new_bytes() {
+    let root = TestDir::new();
+    let modes = Modes { dir: 0o755, file: 0o600 };
+    for text in ["10.1.0.254", "10.1.0.2", "10.1.0.33"] {
+        overwrite(&root.join("net"), "hint", text.as_bytes(), modes).unwrap();
+        assert_eq!(fs::read_to_string(root.join("net/hint")).unwrap(), text);
+    }
+    assert_eq!(fs::read_dir(root.join("net")).unwrap().count(), 1);
 }
