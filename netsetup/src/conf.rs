@@ -125,6 +125,40 @@ impl Network {
         parse(BUILTIN, Source::Builtin)
     }
 
+    /// Its bridge plugin, if it has one.
+    pub fn bridge(&self) -> Option<&Bridge> {
+        self.plugins.iter().find_map(|plugin| match plugin {
+            Plugin::Bridge(bridge) => Some(bridge),
+            _ => None,
+        })
+    }
+
+    /// Whether it leases IPv6 addresses.
+    pub fn has_ipv6(&self) -> bool {
+        let ipam = self.bridge().and_then(|bridge| bridge.ipam.as_ref());
+        ipam.is_some_and(|ipam| {
+            ipam.sets.iter().flatten().any(|range| range.subnet.addr().is_ipv6())
+        })
+    }
+
+    /// Whether the host forwards packets for it.
+    pub fn forwards(&self) -> bool {
+        self.bridge().is_some_and(|bridge| bridge.is_gateway && bridge.ipam.is_some())
+    }
+
+    /// What it says about name resolution.
+    pub fn dns(&self) -> Dns {
+        self.bridge().and_then(|bridge| bridge.dns.clone()).unwrap_or_default()
+    }
+
+    /// The sysctls that its tuning plugins set.
+    pub fn sysctls(&self) -> impl Iterator<Item = &crate::request::SysctlSetting> {
+        self.plugins.iter().flat_map(|plugin| match plugin {
+            Plugin::Tuning(tuning) => &tuning.sysctls[..],
+            _ => &[],
+        })
+    }
+
     /// Whether some plugin of the list asks for this capability.
     pub fn can(&self, capability: &str) -> bool {
         self.plugins.iter().any(|plugin| plugin.capabilities().contains(capability))

@@ -50,7 +50,9 @@ impl Kind {
             libc::EPERM | libc::EACCES => Kind::Denied,
             libc::EEXIST | libc::EBUSY | libc::EADDRINUSE => Kind::Taken,
             libc::ENOENT | libc::ENODEV | libc::ESRCH | libc::ENXIO => Kind::Missing,
-            libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOSYS => Kind::Unsupported,
+            libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOSYS => {
+                Kind::Unsupported
+            }
             _ => Kind::Failed,
         }
     }

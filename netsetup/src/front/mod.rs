@@ -1,3 +1,6 @@
-//! How netsetup is spoken to: what comes in as words and JSON, and what goes out.
+//! The ways to call netsetup.
 
+pub mod cli;
+pub mod oci;
 pub mod result;
+mod show;

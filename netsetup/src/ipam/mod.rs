@@ -1,5 +1,6 @@
 //! Where addresses come from: ranges, and leases of them.
 
+mod assign;
 pub mod host_local;
 
 use std::{net::IpAddr, path::PathBuf};
@@ -7,6 +8,7 @@ use std::{net::IpAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::assign::{Assigned, Leases, lease};
 use crate::error::{Error, Kind};
 
 /// Addresses of one subnet that may be leased.

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use linux_raw_sys::netlink::ifinfomsg;
 use linux_raw_sys::netlink as raw;
+use linux_raw_sys::netlink::ifinfomsg;
 
 use crate::read::{ip_of, text_of, u32_of};
 use crate::{Attrs, Batch, Message, Msg, attrs};
@@ -13,6 +13,9 @@ use crate::{Attrs, Batch, Message, Msg, attrs};
 /// leaves the numbers above RTPROT_STATIC to user space; this one has no taker
 /// in iproute2's rt_protos.
 pub const PROTOCOL: u8 = 112;
+
+/// Whose routes come from router advertisements: RTPROT_RA.
+pub const PROTOCOL_RA: u8 = raw::RTPROT_RA as u8;
 
 const IFINFOMSG: usize = size_of::<ifinfomsg>();
 const IFADDRMSG: usize = size_of::<raw::ifaddrmsg>();
@@ -244,7 +247,8 @@ fn route_body(m: &mut Msg<'_>, route: &Route) {
     let (dst, prefix) = route.dst;
     let scope = if route.gateway.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
     let table = libc::RT_TABLE_MAIN;
-    let mut body = [family(dst), prefix, 0, 0, table, PROTOCOL, scope, libc::RTN_UNICAST, 0, 0, 0, 0];
+    let mut body =
+        [family(dst), prefix, 0, 0, table, PROTOCOL, scope, libc::RTN_UNICAST, 0, 0, 0, 0];
     if dst.is_ipv6() {
         body[6] = libc::RT_SCOPE_UNIVERSE; // IPv6 knows no other
     }
@@ -367,7 +371,10 @@ impl AddrInfo {
             return None;
         }
         let attrs = message.attrs(IFADDRMSG);
-        let ip = attrs.find(libc::IFA_LOCAL).or_else(|| attrs.find(libc::IFA_ADDRESS)).and_then(ip_of)?;
+        let ip = attrs
+            .find(libc::IFA_LOCAL)
+            .or_else(|| attrs.find(libc::IFA_ADDRESS))
+            .and_then(ip_of)?;
         Some(AddrInfo {
             index: u32_of(message.body.get(4..)?)?,
             ip,

@@ -41,7 +41,8 @@ impl Batch {
     pub fn ack_last(&mut self) {
         if !self.bytes.is_empty() {
             let at = self.last + 6;
-            let flags = u16::from_ne_bytes([self.bytes[at], self.bytes[at + 1]]) | libc::NLM_F_ACK as u16;
+            let flags =
+                u16::from_ne_bytes([self.bytes[at], self.bytes[at + 1]]) | libc::NLM_F_ACK as u16;
             self.bytes[at..at + 2].copy_from_slice(&flags.to_ne_bytes());
         }
     }

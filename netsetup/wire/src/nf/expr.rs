@@ -11,7 +11,11 @@ impl Reg {
     /// The `n`-th register of 32 bits, 0 to 15. The first of each four is
     /// called by its old number, as the nft program and the kernel's dump do.
     pub const fn word(n: u32) -> Reg {
-        if n.is_multiple_of(4) { Reg(libc::NFT_REG_1 as u32 + n / 4) } else { Reg(libc::NFT_REG32_00 as u32 + n) }
+        if n.is_multiple_of(4) {
+            Reg(libc::NFT_REG_1 as u32 + n / 4)
+        } else {
+            Reg(libc::NFT_REG32_00 as u32 + n)
+        }
     }
 }
 
@@ -23,7 +27,10 @@ pub const PACKET_V6: [Expr<'static>; 2] = packet(libc::NFPROTO_IPV6 as u8);
 const fn packet(family: u8) -> [Expr<'static>; 2] {
     const FAMILIES: [[u8; 1]; 2] = [[libc::NFPROTO_IPV4 as u8], [libc::NFPROTO_IPV6 as u8]];
     let value: &[u8] = if family == libc::NFPROTO_IPV4 as u8 { &FAMILIES[0] } else { &FAMILIES[1] };
-    [Expr::Meta { key: libc::NFT_META_NFPROTO, to: Reg::word(0) }, Expr::Equal { reg: Reg::word(0), value }]
+    [
+        Expr::Meta { key: libc::NFT_META_NFPROTO, to: Reg::word(0) },
+        Expr::Equal { reg: Reg::word(0), value },
+    ]
 }
 
 /// One expression of a rule. `to` is the register that it loads, `key` and `reg` those that it reads.
@@ -97,8 +104,12 @@ impl Expr<'_> {
                 m.be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
                 m.be32(NFTA_FIB_DREG, to.0);
             }
-            Expr::Network { offset, len, to } => payload(m, libc::NFT_PAYLOAD_NETWORK_HEADER, offset, len, to),
-            Expr::Transport { offset, len, to } => payload(m, libc::NFT_PAYLOAD_TRANSPORT_HEADER, offset, len, to),
+            Expr::Network { offset, len, to } => {
+                payload(m, libc::NFT_PAYLOAD_NETWORK_HEADER, offset, len, to)
+            }
+            Expr::Transport { offset, len, to } => {
+                payload(m, libc::NFT_PAYLOAD_TRANSPORT_HEADER, offset, len, to)
+            }
             Expr::Equal { reg, value } => compare(m, libc::NFT_CMP_EQ, reg, value),
             Expr::Differs { reg, value } => compare(m, libc::NFT_CMP_NEQ, reg, value),
             Expr::And { reg, mask } => {
@@ -106,7 +117,9 @@ impl Expr<'_> {
                 m.be32(NFTA_BITWISE_DREG, reg.0);
                 m.be32(NFTA_BITWISE_LEN, mask.len() as u32);
                 m.nest(NFTA_BITWISE_MASK, |m| m.attr(NFTA_DATA_VALUE, mask));
-                m.nest(NFTA_BITWISE_XOR, |m| m.attr(NFTA_DATA_VALUE, &[0; 16][..mask.len().min(16)]));
+                m.nest(NFTA_BITWISE_XOR, |m| {
+                    m.attr(NFTA_DATA_VALUE, &[0; 16][..mask.len().min(16)])
+                });
             }
             Expr::Lookup { set, key, to } => {
                 m.text(NFTA_LOOKUP_SET, set);

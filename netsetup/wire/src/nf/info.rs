@@ -147,7 +147,8 @@ impl ElemInfo {
 }
 
 fn read_elem(elem: &Attrs<'_>) -> Elem {
-    let value = |kind| elem.find(kind).and_then(|v| attrs(v).find(NFTA_DATA_VALUE)).map(<[u8]>::to_vec);
+    let value =
+        |kind| elem.find(kind).and_then(|v| attrs(v).find(NFTA_DATA_VALUE)).map(<[u8]>::to_vec);
     Elem {
         key: value(NFTA_SET_ELEM_KEY).unwrap_or_default(),
         key_end: value(NFTA_SET_ELEM_KEY_END),

@@ -161,7 +161,13 @@ pub struct Elem {
 }
 
 impl<'a> Table<'a> {
-    fn add(&self, batch: &mut Batch, message: i32, flags: u16, fill: impl FnOnce(&mut Msg<'_>)) -> u32 {
+    fn add(
+        &self,
+        batch: &mut Batch,
+        message: i32,
+        flags: u16,
+        fill: impl FnOnce(&mut Msg<'_>),
+    ) -> u32 {
         batch.add(kind(message), flags, |m| {
             m.body(&genmsg(self.family, 0));
             fill(m);
@@ -216,7 +222,13 @@ impl<'a> Table<'a> {
     }
 
     /// Appends a rule to a chain.
-    pub fn make_rule(&self, batch: &mut Batch, chain: &str, exprs: &[Expr<'_>], comment: Option<&str>) -> u32 {
+    pub fn make_rule(
+        &self,
+        batch: &mut Batch,
+        chain: &str,
+        exprs: &[Expr<'_>],
+        comment: Option<&str>,
+    ) -> u32 {
         self.add(batch, libc::NFT_MSG_NEWRULE, APPEND, |m| {
             m.text(NFTA_RULE_TABLE, self.name);
             m.text(NFTA_RULE_CHAIN, chain);
@@ -283,7 +295,9 @@ impl<'a> Table<'a> {
 
     /// Asks for one element by key; ENOENT where it isn't.
     pub fn get_elem(&self, batch: &mut Batch, set: &str, elem: &Elem) -> u32 {
-        self.add(batch, libc::NFT_MSG_GETSETELEM, REQUEST, |m| self.elems(m, set, std::slice::from_ref(elem)))
+        self.add(batch, libc::NFT_MSG_GETSETELEM, REQUEST, |m| {
+            self.elems(m, set, std::slice::from_ref(elem))
+        })
     }
 
     /// Asks for all elements of a set.
@@ -306,7 +320,8 @@ impl<'a> Table<'a> {
 }
 
 fn write_elem(m: &mut Msg<'_>, elem: &Elem) {
-    let value = |m: &mut Msg<'_>, kind, bytes: &[u8]| m.nest(kind, |m| m.attr(NFTA_DATA_VALUE, bytes));
+    let value =
+        |m: &mut Msg<'_>, kind, bytes: &[u8]| m.nest(kind, |m| m.attr(NFTA_DATA_VALUE, bytes));
     value(m, NFTA_SET_ELEM_KEY, &elem.key);
     if let Some(end) = &elem.key_end {
         value(m, NFTA_SET_ELEM_KEY_END, end);

@@ -1,0 +1,177 @@
+//! What the host has, read once before anything is planned, so that plans are
+//! pure functions of a request and these facts.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use podkeel_wire::rt;
+
+use crate::conf::{Network, Plugin};
+use crate::error::Result;
+use crate::kernel::sysctl::{ProcSys, path_of};
+use crate::kernel::{Netns, Nft, Rtnl};
+use crate::request::SysctlSetting;
+
+/// The facts of one attachment.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// /etc/machine-id; goes into MAC addresses.
+    pub machine: String,
+    /// The kernel runs IPv6.
+    pub ipv6: bool,
+    /// The network's bridge, if it is there.
+    pub bridge: Option<BridgeFacts>,
+    /// The mtu of the link that the host's default route leads over. Read when
+    /// the bridge isn't there: afterwards the bridge's own counts.
+    pub uplink_mtu: Option<u32>,
+    /// What the host reaches by routes of its own (no default route), and over
+    /// which link. Read when the bridge lacks an address.
+    pub routed: Vec<(IpNet, String)>,
+    /// Links whose router advertisements give the host its IPv6 default route,
+    /// and which would stop listening once forwarding is on.
+    pub ra_uplinks: Vec<String>,
+    /// What the pod's sysctls are that somebody wants to set; `None` = no such sysctl.
+    pub pod_sysctls: BTreeMap<Vec<String>, Option<String>>,
+}
+
+/// A bridge that is there.
+#[derive(Clone, Debug, Default)]
+pub struct BridgeFacts {
+    /// It wears our mark.
+    pub ours: bool,
+    /// Bytes.
+    pub mtu: u32,
+    /// Its addresses, without link-local ones.
+    pub addrs: Vec<IpNet>,
+}
+
+impl Facts {
+    /// Reads what an attachment to this network needs to know of the host.
+    pub fn read(network: &Network, host: &mut Rtnl) -> Result<Facts> {
+        let proc = ProcSys::open()?;
+        let mut facts = Facts {
+            machine: machine_id(),
+            ipv6: proc.read(&path_of("net.ipv6.conf.all.disable_ipv6"))?.is_some(),
+            ..Facts::default()
+        };
+        for plugin in &network.plugins {
+            if let Plugin::Bridge(conf) = plugin {
+                facts.read_bridge(&conf.bridge, host)?;
+            }
+        }
+        if facts.ipv6 && network.has_ipv6() {
+            facts.read_ra_uplinks(&proc, host)?;
+        }
+        Ok(facts)
+    }
+
+    /// Reads the pod's sysctls that are to be set.
+    pub fn read_pod(&mut self, pod: &Netns, settings: &[SysctlSetting]) -> Result<()> {
+        if settings.is_empty() {
+            return Ok(());
+        }
+        let wanted: Vec<_> = settings.iter().map(|s| s.path.clone()).collect();
+        self.pod_sysctls = pod.visit(|| {
+            let proc = ProcSys::open()?;
+            wanted.into_iter().map(|path| Ok((path.clone(), proc.read(&path)?))).collect()
+        })?;
+        Ok(())
+    }
+
+    fn read_bridge(&mut self, name: &str, host: &mut Rtnl) -> Result<()> {
+        let link = host.link(name)?;
+        if let Some(link) = &link {
+            let addrs = host.addrs(link.index)?;
+            let global = addrs.iter().filter(|a| a.scope == libc::RT_SCOPE_UNIVERSE);
+            self.bridge = Some(BridgeFacts {
+                ours: link.alias.as_deref() == Some(crate::names::SHARED),
+                mtu: link.mtu,
+                addrs: global.filter_map(|a| IpNet::new(a.ip, a.prefix).ok()).collect(),
+            });
+        }
+        if self.bridge.as_ref().is_none_or(|b| b.addrs.is_empty()) {
+            self.read_routes(host)?;
+        }
+        Ok(())
+    }
+
+    fn read_routes(&mut self, host: &mut Rtnl) -> Result<()> {
+        let links = host.links()?;
+        let link_of = |index: Option<u32>| links.iter().find(|l| Some(l.index) == index);
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            for route in host.routes(family)? {
+                let is_main = route.table == u32::from(libc::RT_TABLE_MAIN)
+                    && route.kind == libc::RTN_UNICAST;
+                let Some(link) = link_of(route.oif).filter(|_| is_main) else { continue };
+                if route.dst.1 == 0 {
+                    self.uplink_mtu = self.uplink_mtu.or(Some(link.mtu));
+                    continue;
+                }
+                // 0.0.0.0/1 and 128.0.0.0/1 are a VPN's way to say "default";
+                // link-local networks are on every link.
+                let link_local =
+                    matches!(route.dst.0, std::net::IpAddr::V6(ip) if ip.is_unicast_link_local());
+                if route.dst.1 > 1 && !link_local {
+                    self.routed.extend(
+                        IpNet::new(route.dst.0, route.dst.1)
+                            .ok()
+                            .map(|net| (net, link.name.clone())),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_ra_uplinks(&mut self, proc: &ProcSys, host: &mut Rtnl) -> Result<()> {
+        let is_default = |r: &rt::RouteInfo| r.dst.1 == 0 && r.protocol == rt::PROTOCOL_RA;
+        let indices: Vec<_> = host
+            .routes(libc::AF_INET6)?
+            .into_iter()
+            .filter(is_default)
+            .filter_map(|r| r.oif)
+            .collect();
+        if indices.is_empty() {
+            return Ok(());
+        }
+        for link in host.links()?.into_iter().filter(|l| indices.contains(&l.index)) {
+            let path = ["net", "ipv6", "conf", &link.name, "accept_ra"].map(str::to_owned);
+            if proc.read(&path)?.as_deref() == Some("1") {
+                self.ra_uplinks.push(link.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A host whose iptables-nft drops what is forwarded drops the pods' packets
+/// too: an accept in our table can't overrule a drop in another. Returns
+/// warnings that name the rule. Legacy iptables can't be seen from here.
+pub fn forward_drops(nft: &mut Nft, network: &Network) -> Result<Vec<String>> {
+    use podkeel_wire::nf;
+    let mut warnings = Vec::new();
+    for (family, name, wanted) in [(nf::IP, "ip", true), (nf::IP6, "ip6", network.has_ipv6())] {
+        if !wanted {
+            continue;
+        }
+        let table = nf::Table { family, name: "filter" };
+        let chain = nft.chain(table, "FORWARD")?;
+        if chain.is_some_and(|c| c.policy == Some(libc::NF_DROP as u32)) {
+            let tables = if family == nf::IP { "iptables" } else { "ip6tables" };
+            let bridge = network.bridge().map_or("BRIDGE", |conf| &conf.bridge);
+            warnings.push(format!(
+                "packets that leave or reach network {} will be dropped: chain FORWARD of table {name} filter has \
+                 policy drop (docker sets it); accept them with \
+                 `{tables} -I FORWARD -i {bridge} -j ACCEPT; {tables} -I FORWARD -o {bridge} -j ACCEPT`",
+                network.name
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+/// A host without a machine id (a test, a minimal image) has only the
+/// attachment's randomness in its MAC addresses.
+fn machine_id() -> String {
+    std::fs::read_to_string("/etc/machine-id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,404 @@
+//! By hand: words to verbs, answers to tables or JSON.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{oci, show};
+use crate::conf;
+use crate::error::{Error, Kind, Result};
+use crate::record::Id;
+use crate::request::{Mac, Publish, SysctlSetting, Wishes, names};
+use crate::roots::Roots;
+use crate::verbs::{self, Context, Outcome, Target, Wanted};
+
+/// Exit codes, as help shows them.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 the kernel or the disk refused; 2 bad words, configuration or \
+state; 3 check found differences; 4 taken, or none left; 5 no such network, namespace, process or attachment; \
+6 permission is missing; 7 this kernel lacks a feature; 128+N ended by signal N, rolled back.";
+
+/// Attaches pods to networks, in raw netlink.
+#[derive(Parser, Debug)]
+#[command(name = "netsetup", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    roots: RootFlags,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Where state lives.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RootFlags {
+    /// Records of attachments [env: PODKEEL_RUN_DIR] [default: /run/podkeel]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "State")]
+    run_dir: Option<PathBuf>,
+    /// Named network namespaces [env: PODKEEL_NETNS_DIR] [default: /run/netns]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "State")]
+    netns_dir: Option<PathBuf>,
+    /// Leases of host-local [env: PODKEEL_LEASE_DIR] [default: /var/lib/cni/networks]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "State")]
+    lease_dir: Option<PathBuf>,
+    /// Network lists; repeat for several, an earlier one wins [env: PODKEEL_CONF_DIR, separated by colons]
+    /// [default: /etc/podkeel/net.d, /etc/cni/net.d]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "State")]
+    conf_dir: Vec<PathBuf>,
+}
+
+impl RootFlags {
+    /// The defaults, then the environment, then these flags.
+    pub fn roots(self) -> Roots {
+        let mut roots = Roots::from_env();
+        let one = |flag: Option<PathBuf>, slot: &mut PathBuf| {
+            if let Some(dir) = flag {
+                *slot = dir;
+            }
+        };
+        one(self.run_dir, &mut roots.run);
+        one(self.netns_dir, &mut roots.netns);
+        one(self.lease_dir, &mut roots.leases);
+        if !self.conf_dir.is_empty() {
+            roots.conf = self.conf_dir;
+        }
+        roots
+    }
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Attach a pod to a network, and print the CNI result
+    Add(AttachArgs),
+    /// Take an attachment away; one that isn't there is no error
+    Del(NameArgs),
+    /// Compare an attachment with what was made, object by object
+    Check(NameArgs),
+    /// Say what add would do, and from which file the network comes
+    Explain(AttachArgs),
+    /// Take away what nobody uses any more
+    Gc(GcArgs),
+    /// Draw what is attached to what
+    Map(FormatArgs),
+    /// Attach or detach as an OCI hook: the container's state on stdin
+    Hook(oci::HookArgs),
+}
+
+#[derive(Args, Debug)]
+struct AttachArgs {
+    #[command(flatten)]
+    name: NameArgs,
+    #[command(flatten)]
+    wishes: WishArgs,
+}
+
+#[derive(Args, Debug)]
+struct NameArgs {
+    /// A network's name, or the file of its list
+    network: String,
+    /// The pod's network namespace, as a path
+    #[arg(long, value_name = "PATH", conflicts_with = "pid")]
+    netns: Option<PathBuf>,
+    /// The pod's network namespace, by a process in it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    pid: Option<i32>,
+    /// Container id [default: the namespace's name, or net-INODE]
+    #[arg(long)]
+    id: Option<String>,
+    /// Interface in the pod
+    #[arg(long, default_value = "eth0")]
+    ifname: String,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// What a caller asks for beyond the network's list.
+#[derive(Args, Clone, Debug, Default)]
+pub struct WishArgs {
+    /// Publish a port: [hostIP:]hostPort:containerPort[/udp]; ranges too
+    #[arg(short = 'p', long = "publish", value_name = "SPEC")]
+    publish: Vec<String>,
+    /// Address to have
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Vec<std::net::IpAddr>,
+    /// Link-layer address to have
+    #[arg(long, value_name = "MAC")]
+    mac: Option<String>,
+    /// Sysctl of the pod's network, KEY=VALUE
+    #[arg(long, value_name = "KEY=VALUE")]
+    sysctl: Vec<String>,
+}
+
+impl WishArgs {
+    /// Parses them all.
+    pub fn wishes(&self) -> Result<Wishes> {
+        let mac = self.mac.as_deref().map(|text| {
+            let mac: std::result::Result<Mac, String> = text.parse();
+            mac.and_then(Mac::unicast)
+                .map_err(|why| Error::input(format!("use {text:?} as --mac"), why))
+        });
+        Ok(Wishes {
+            networks: Vec::new(),
+            ports: Publish::parse_all(self.publish.iter().map(String::as_str))?,
+            ips: self.ip.clone(),
+            mac: mac.transpose()?,
+            sysctls: self.sysctl.iter().map(|s| SysctlSetting::parse(s)).collect::<Result<_>>()?,
+        })
+    }
+}
+
+#[derive(Args, Debug)]
+struct GcArgs {
+    /// Only say what would be taken away, and why
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct FormatArgs {
+    /// How to print the answer [default: json for add, table for all else]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+impl FormatArgs {
+    fn or(self, default: Format) -> Format {
+        self.format.unwrap_or(default)
+    }
+}
+
+/// Runs netsetup with these words. Returns the exit code. `out` gets the
+/// answers, `err` messages.
+pub fn run(
+    args: impl IntoIterator<Item = OsString>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> i32 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            let _ = write!(err, "{error}");
+            return Kind::Input.exit_code();
+        }
+        Err(help) => {
+            let _ = write!(out, "{help}");
+            return 0;
+        }
+    };
+    let context = Context::new(cli.roots.roots());
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // Where it can't be had, the signal's default stays: death, and then gc.
+        let _ =
+            signal_hook::flag::register_usize(signal, Arc::clone(&context.signal), signal as usize);
+    }
+    match dispatch(&context, cli.verb, out, err) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(err, "netsetup: {error}");
+            error.kind.exit_code()
+        }
+    }
+}
+
+fn dispatch(
+    context: &Context,
+    verb: Verb,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<i32> {
+    match verb {
+        Verb::Add(args) => add(context, &args, out, err),
+        Verb::Explain(args) => explain(context, &args, out, err),
+        Verb::Del(args) => del(context, &args, out),
+        Verb::Check(args) => check(context, &args, out),
+        Verb::Gc(args) => gc(context, &args, out),
+        Verb::Map(args) => map(context, args, out),
+        Verb::Hook(args) => oci::hook(context, &args, &mut std::io::stdin().lock(), err),
+    }
+}
+
+fn add(
+    context: &Context,
+    args: &AttachArgs,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<i32> {
+    let (wanted, target) = wanted(context, args)?;
+    let added = match verbs::add(context, &wanted, target)? {
+        Outcome::Added(added) => added,
+        Outcome::Already(there) => {
+            return Err(Error::new(
+                Kind::Taken,
+                format!("add {}", there.id),
+                "it is attached already",
+            )
+            .hint("netsetup check says whether it is whole; netsetup del takes it away"));
+        }
+    };
+    warn(err, &added.warnings);
+    match args.name.format.or(Format::Json) {
+        Format::Json => print_json(out, &added.attachment.result)?,
+        Format::Table => print(out, &show::attachment(&added.attachment))?,
+    }
+    Ok(0)
+}
+
+fn explain(
+    context: &Context,
+    args: &AttachArgs,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<i32> {
+    let (wanted, target) = wanted(context, args)?;
+    let prepared = verbs::explain(context, &wanted, target)?;
+    warn(err, &prepared.warnings);
+    match args.name.format.or(Format::Table) {
+        Format::Json => print_json(out, &show::plan_json(&wanted, &prepared))?,
+        Format::Table => print(out, &show::plan(&wanted, &prepared))?,
+    }
+    Ok(0)
+}
+
+fn del(context: &Context, args: &NameArgs, out: &mut dyn Write) -> Result<i32> {
+    let id = name(context, args)?;
+    let deleted = verbs::del(context, &id)?;
+    if args.format.or(Format::Table) == Format::Json {
+        print_json(
+            out,
+            &json!({"attachment": id.to_string(), "found": deleted != verbs::Deleted::Absent}),
+        )?;
+    }
+    Ok(0)
+}
+
+fn check(context: &Context, args: &NameArgs, out: &mut dyn Write) -> Result<i32> {
+    let checked = verbs::check(context, &name(context, args)?)?;
+    match args.format.or(Format::Table) {
+        Format::Json => print_json(out, &show::checked_json(&checked))?,
+        Format::Table => print(out, &show::checked(&checked))?,
+    }
+    Ok(if checked.ok() { 0 } else { Kind::Differs.exit_code() })
+}
+
+fn gc(context: &Context, args: &GcArgs, out: &mut dyn Write) -> Result<i32> {
+    let found = verbs::gc::gc(context, args.dry_run)?;
+    match args.format.or(Format::Table) {
+        Format::Json => print_json(out, &show::gc_json(&found))?,
+        Format::Table => print(out, &show::gc(&found, args.dry_run))?,
+    }
+    let failed = found.orphans.iter().any(|o| matches!(o.removed, Some(Err(_))));
+    Ok(if failed { Kind::Failed.exit_code() } else { 0 })
+}
+
+fn map(context: &Context, format: FormatArgs, out: &mut dyn Write) -> Result<i32> {
+    let map = verbs::map::map(context)?;
+    match format.or(Format::Table) {
+        Format::Json => print_json(out, &serde_json::to_value(&map).unwrap_or(Value::Null))?,
+        Format::Table => print(out, &map.to_text())?,
+    }
+    Ok(0)
+}
+
+fn wanted(context: &Context, args: &AttachArgs) -> Result<(Wanted, Target)> {
+    let network = conf::find(&args.name.network, &context.roots)?;
+    let wishes = args.wishes.wishes()?;
+    check_words(&args.name)?;
+    let Some(target) = target(&args.name)? else {
+        return Err(Error::input("find the pod", "neither --netns nor --pid is given"));
+    };
+    let container = container(context, &args.name, Some(&target))?;
+    let ifname = args.name.ifname.clone();
+    Ok((Wanted { network, container, ifname, wishes, default_route: true }, target))
+}
+
+/// An attachment by name: its namespace may be long gone.
+fn name(context: &Context, args: &NameArgs) -> Result<Id> {
+    check_words(args)?;
+    let network = match conf::find(&args.network, &context.roots) {
+        Ok(network) => network.name,
+        // The list may be gone too: then the name is all there is.
+        Err(e) if e.kind == Kind::Missing && names::check_name(&args.network).is_ok() => {
+            let id = Path::new(&args.network);
+            if !context.roots.net().join(id).exists() {
+                return Err(e);
+            }
+            args.network.clone()
+        }
+        Err(e) => return Err(e),
+    };
+    let container = container(context, args, target(args).ok().flatten().as_ref())?;
+    Ok(Id { network, container, ifname: args.ifname.clone() })
+}
+
+fn check_words(args: &NameArgs) -> Result<()> {
+    names::check_ifname(&args.ifname)
+        .map_err(|why| Error::input(format!("use {:?} as --ifname", args.ifname), why))?;
+    match &args.id {
+        Some(id) => {
+            names::check_name(id).map_err(|why| Error::input(format!("use {id:?} as --id"), why))
+        }
+        None => Ok(()),
+    }
+}
+
+fn target(args: &NameArgs) -> Result<Option<Target>> {
+    match (&args.netns, args.pid) {
+        (Some(path), _) => Target::of_path(path).map(Some),
+        (None, Some(pid)) => Target::of_process(pid).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The container's id: what is said; else the name under which `ip netns`
+/// knows the namespace; else its inode number, as lsns shows it.
+fn container(context: &Context, args: &NameArgs, target: Option<&Target>) -> Result<String> {
+    if let Some(id) = &args.id {
+        return Ok(id.clone());
+    }
+    if let Some(path) = &args.netns {
+        let dirs =
+            [context.roots.netns.as_path(), Path::new("/run/netns"), Path::new("/var/run/netns")];
+        let named = path.parent().is_some_and(|parent| dirs.contains(&parent));
+        if let Some(name) = path.file_name().filter(|_| named) {
+            return Ok(name.to_string_lossy().into_owned());
+        }
+    }
+    match target {
+        Some(target) => Ok(format!("net-{}", target.netns.inode)),
+        None => Err(Error::input(
+            "find the attachment",
+            "the namespace isn't there, and no --id says which it was",
+        )),
+    }
+}
+
+fn warn(err: &mut dyn Write, warnings: &[String]) {
+    for warning in warnings {
+        let _ = writeln!(err, "netsetup: warning: {warning}");
+    }
+}
+
+fn print(out: &mut dyn Write, text: &str) -> Result<()> {
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|e| Error::io("print the answer", &e))
+}
+
+fn print_json(out: &mut dyn Write, value: &Value) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    print(out, &text)
+}

@@ -1,0 +1,21 @@
+//! The kernel's side: sockets of one network namespace each, and the few
+//! questions that plans and verbs put to them.
+//!
+//! ```text
+//!   Netns ── visit ──► a short-lived thread in that namespace, which opens
+//!                      sockets and files and returns them; they stay bound
+//!   Socket ── exchange(batch) ──► one send, the answers, in order
+//!   rtnl, nft, sysctl ── find and change one kind of object each
+//! ```
+
+pub mod netns;
+pub mod nft;
+pub mod rtnl;
+pub mod ruleset;
+pub mod socket;
+mod sys;
+pub mod sysctl;
+
+pub use netns::{Netns, NetnsId};
+pub use nft::Nft;
+pub use rtnl::Rtnl;

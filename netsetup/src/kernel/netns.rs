@@ -1,0 +1,156 @@
+//! Network namespaces: opened, identified, visited.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::LinkNameSpaceType;
+use serde::{Deserialize, Serialize};
+
+use super::socket::Socket;
+use super::sys;
+use crate::error::{Context, Error, Kind, Result};
+
+/// An open network namespace. It lives at least as long as this value.
+#[derive(Debug)]
+pub struct Netns {
+    fd: OwnedFd,
+    /// The path that it was opened by.
+    pub path: PathBuf,
+    /// Inode number on nsfs: unique among the living, reused at once.
+    pub inode: u64,
+}
+
+/// What identifies a namespace after it was closed: the cookie, which is never
+/// reused in one boot. Without one (before Linux 5.14) the inode number counts,
+/// and whoever relies on it asks for more evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetnsId {
+    /// Path by which it was opened.
+    pub path: PathBuf,
+    /// Inode number, as in `net:[4026532281]`.
+    pub inode: u64,
+    /// SO_NETNS_COOKIE.
+    pub cookie: Option<u64>,
+}
+
+impl fmt::Display for NetnsId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "net:[{}] at {}", self.inode, self.path.display())
+    }
+}
+
+impl NetnsId {
+    /// Whether an open namespace is the one that was recorded.
+    pub fn is(&self, inode: u64, cookie: Option<u64>) -> bool {
+        match (self.cookie, cookie) {
+            (Some(recorded), Some(found)) => recorded == found,
+            _ => self.inode == inode,
+        }
+    }
+}
+
+impl Netns {
+    /// Opens the namespace behind a path (`/proc/PID/ns/net`, `/run/netns/NAME`).
+    ///
+    /// # Errors
+    /// A path that isn't there, or that isn't a network namespace.
+    pub fn open(path: &Path) -> Result<Netns> {
+        let what = || format!("open network namespace {}", path.display());
+        // O_NONBLOCK: a FIFO in its place must not hold us up.
+        let fd = rustix::fs::open(
+            path,
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            Mode::empty(),
+        )
+        .ctx(what)?;
+        let magic = rustix::fs::fstatfs(&fd).ctx(what)?.f_type;
+        if magic as u64 != libc::NSFS_MAGIC as u64 {
+            return Err(Error::input(what(), "it is not a namespace")
+                .hint("a path like /proc/PID/ns/net or /run/netns/NAME is wanted"));
+        }
+        let inode = rustix::fs::fstat(&fd).ctx(what)?.st_ino;
+        let netns = Netns { fd, path: path.to_owned(), inode };
+        netns.must_be_net()?;
+        Ok(netns)
+    }
+
+    /// The namespace that this thread is in.
+    pub fn own() -> Result<Netns> {
+        Netns::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// The namespace of a process.
+    ///
+    /// # Errors
+    /// [`Kind::Missing`] where no process has this pid, or where it is a zombie.
+    pub fn of_process(pid: i32) -> Result<Netns> {
+        let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+        Netns::open(&path).map_err(|e| match e.errno {
+            Some(libc::ENOENT | libc::ESRCH) => Error::new(
+                Kind::Missing,
+                format!("find the network namespace of process {pid}"),
+                "no such process, or it has ended",
+            ),
+            _ => e,
+        })
+    }
+
+    /// nsfs holds namespaces of every kind.
+    fn must_be_net(&self) -> Result<()> {
+        let what = || format!("open network namespace {}", self.path.display());
+        match sys::namespace_type(self.fd.as_fd()).ctx(what)? {
+            libc::CLONE_NEWNET => Ok(()),
+            _ => Err(Error::input(what(), "it is a namespace of another kind")),
+        }
+    }
+
+    /// Runs `job` on a short-lived thread inside the namespace and returns what
+    /// it returns. The caller's thread never moves. What the job opens stays
+    /// bound to the namespace.
+    ///
+    /// # Errors
+    /// The namespace can't be entered (EPERM: CAP_SYS_ADMIN over its owner is
+    /// needed), or no thread can be made.
+    pub fn visit<T: Send>(&self, job: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        std::thread::scope(|scope| {
+            let thread =
+                std::thread::Builder::new().stack_size(VISIT_STACK).spawn_scoped(scope, || {
+                    rustix::thread::move_into_link_name_space(
+                        self.fd.as_fd(),
+                        Some(LinkNameSpaceType::Network),
+                    )
+                    .ctx(|| format!("enter network namespace {}", self.path.display()))?;
+                    job()
+                });
+            let handle = thread.ctx(|| "start a thread to visit a namespace".into())?;
+            handle.join().unwrap_or_else(|_| {
+                Err(Error::new(
+                    Kind::Failed,
+                    format!("work in network namespace {}", self.path.display()),
+                    "the thread panicked",
+                ))
+            })
+        })
+    }
+
+    /// What to write down of it: `socket` is any socket that was opened inside.
+    pub fn id(&self, socket: &Socket) -> NetnsId {
+        NetnsId { path: self.path.clone(), inode: self.inode, cookie: socket.netns_cookie() }
+    }
+
+    /// Whether both are the same namespace. Both are open, so inode numbers are evidence.
+    pub fn same(&self, other: &Netns) -> bool {
+        self.inode == other.inode
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Stack of a visiting thread, bytes: it opens sockets and reads small files.
+const VISIT_STACK: usize = 128 * 1024;

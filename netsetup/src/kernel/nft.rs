@@ -1,0 +1,147 @@
+//! Questions to nftables in one namespace, and transactions.
+
+use podkeel_wire::nf::{self, ChainInfo, Elem, ElemInfo, RuleInfo, SetInfo, Table, TableInfo};
+use podkeel_wire::{Batch, Message};
+
+use super::socket::{Refusal, Socket};
+use crate::error::{Error, Kind, Result};
+
+/// An nftables socket.
+#[derive(Debug)]
+pub struct Nft {
+    socket: Socket,
+}
+
+impl Nft {
+    /// Opens one in the calling thread's namespace.
+    pub fn open() -> Result<Nft> {
+        Ok(Nft { socket: Socket::netfilter()? })
+    }
+
+    /// The generation id of the namespace's whole ruleset: every commit of anybody changes it.
+    pub fn generation(&mut self) -> Result<u32> {
+        let mut batch = self.socket.batch();
+        nf::get_generation(&mut batch);
+        let found =
+            self.one(batch, nf::generation, "read the generation of the nftables ruleset")?;
+        found.ok_or_else(|| {
+            Error::new(
+                Kind::Failed,
+                "read the generation of the nftables ruleset",
+                "the kernel gave none",
+            )
+        })
+    }
+
+    /// A table, if it is there.
+    pub fn table(&mut self, table: Table<'_>) -> Result<Option<TableInfo>> {
+        let mut batch = self.socket.batch();
+        table.get(&mut batch);
+        self.one(batch, TableInfo::read, &format!("find nftables table {}", table.name))
+    }
+
+    /// A chain, if it is there.
+    pub fn chain(&mut self, table: Table<'_>, chain: &str) -> Result<Option<ChainInfo>> {
+        let mut batch = self.socket.batch();
+        table.get_chain(&mut batch, chain);
+        self.one(
+            batch,
+            ChainInfo::read,
+            &format!("find nftables chain {chain} of table {}", table.name),
+        )
+    }
+
+    /// Elements by key: for each of `wanted` what is there, in order.
+    pub fn elems(
+        &mut self,
+        table: Table<'_>,
+        wanted: &[(&str, Elem)],
+    ) -> Result<Vec<Option<Elem>>> {
+        let mut batch = self.socket.batch();
+        let first = batch.next_seq();
+        for (set, key) in wanted {
+            table.get_elem(&mut batch, set, key);
+        }
+        let mut found = vec![None; wanted.len()];
+        let refused = self.socket.exchange(batch, |message| {
+            let at = message.seq.wrapping_sub(first) as usize;
+            if let (Some(slot), Some(info)) = (found.get_mut(at), ElemInfo::read(message)) {
+                *slot = info.elems.into_iter().next();
+            }
+        })?;
+        match refused.iter().find(|r| r.errno != libc::ENOENT) {
+            Some(refusal) => Err(refusal.error("find elements of nftables sets")),
+            None => Ok(found),
+        }
+    }
+
+    /// All elements of a set; none where the set or the table isn't.
+    pub fn all_elems(&mut self, table: Table<'_>, set: &str) -> Result<Vec<Elem>> {
+        let found = self.list(
+            |b| _ = table.dump_elems(b, set),
+            ElemInfo::read,
+            "list elements of an nftables set",
+        )?;
+        Ok(found.into_iter().flat_map(|info| info.elems).collect())
+    }
+
+    /// All rules of a table, in order.
+    pub fn rules(&mut self, table: Table<'_>) -> Result<Vec<RuleInfo>> {
+        self.list(|b| _ = table.dump_rules(b), RuleInfo::read, "list nftables rules")
+    }
+
+    /// All chains of a table.
+    pub fn chains(&mut self, table: Table<'_>) -> Result<Vec<ChainInfo>> {
+        let all =
+            self.list(|b| _ = table.dump_chains(b), ChainInfo::read, "list nftables chains")?;
+        Ok(all.into_iter().filter(|c| c.table == table.name && c.family == table.family).collect())
+    }
+
+    /// All sets of a table.
+    pub fn sets(&mut self, table: Table<'_>) -> Result<Vec<SetInfo>> {
+        self.list(|b| _ = table.dump_sets(b), SetInfo::read, "list nftables sets")
+    }
+
+    /// One transaction, filled by `fill`. With a generation it fails with
+    /// ERESTART if anybody changed the ruleset since. Returns the refusals;
+    /// where there is one, nothing was committed.
+    pub fn commit(
+        &mut self,
+        generation: Option<u32>,
+        fill: impl FnOnce(&mut Batch),
+    ) -> Result<Vec<Refusal>> {
+        let mut batch = self.socket.batch();
+        nf::begin(&mut batch, generation);
+        let before = batch.next_seq();
+        fill(&mut batch);
+        if batch.next_seq() == before { Ok(Vec::new()) } else { self.socket.transaction(batch) }
+    }
+
+    fn one<T>(
+        &mut self,
+        batch: Batch,
+        read: impl Fn(&Message<'_>) -> Option<T>,
+        what: &str,
+    ) -> Result<Option<T>> {
+        let mut found = None;
+        let refused = self.socket.exchange(batch, |m| found = found.take().or_else(|| read(m)))?;
+        match refused.first() {
+            Some(refusal) if refusal.errno == libc::ENOENT => Ok(None),
+            Some(refusal) => Err(refusal.error(what)),
+            None => Ok(found),
+        }
+    }
+
+    fn list<T>(
+        &mut self,
+        request: impl Fn(&mut Batch),
+        read: impl Fn(&Message<'_>) -> Option<T>,
+        what: &str,
+    ) -> Result<Vec<T>> {
+        match self.socket.dump(request, read)? {
+            Ok(found) => Ok(found),
+            Err(refusal) if refusal.errno == libc::ENOENT => Ok(Vec::new()),
+            Err(refusal) => Err(refusal.error(what)),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Questions to rtnetlink in one namespace.
+
+use std::collections::HashMap;
+
+use podkeel_wire::rt::{self, AddrInfo, LinkInfo, RouteInfo};
+
+use super::socket::Socket;
+use crate::error::{Error, Kind, Result};
+
+/// A route socket and the link indices it has seen.
+#[derive(Debug)]
+pub struct Rtnl {
+    /// The socket.
+    pub socket: Socket,
+    index: HashMap<String, u32>,
+}
+
+impl Rtnl {
+    /// Opens one in the calling thread's namespace.
+    pub fn open() -> Result<Rtnl> {
+        Ok(Rtnl { socket: Socket::route()?, index: HashMap::new() })
+    }
+
+    /// The link of this name, if there is one.
+    pub fn link(&mut self, name: &str) -> Result<Option<LinkInfo>> {
+        let mut batch = self.socket.batch();
+        rt::get_link(&mut batch, name);
+        let mut found = None;
+        let refused =
+            self.socket.exchange(batch, |m| found = found.take().or(LinkInfo::read(m)))?;
+        match refused.first() {
+            Some(refusal) if refusal.errno == libc::ENODEV => {
+                self.index.remove(name);
+                Ok(None)
+            }
+            Some(refusal) => Err(refusal.error(format!("find link {name}"))),
+            None => {
+                if let Some(link) = &found {
+                    self.index.insert(name.to_owned(), link.index);
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    /// The index of a link that must be there.
+    pub fn index(&mut self, name: &str) -> Result<u32> {
+        if let Some(index) = self.index.get(name) {
+            return Ok(*index);
+        }
+        match self.link(name)? {
+            Some(link) => Ok(link.index),
+            None => {
+                Err(Error::new(Kind::Missing, format!("find link {name}"), "there is no such link"))
+            }
+        }
+    }
+
+    /// The index of a link, if it was seen before.
+    pub fn known_index(&self, name: &str) -> Option<u32> {
+        self.index.get(name).copied()
+    }
+
+    /// Notes the index of a link that an exchange showed.
+    pub fn learn(&mut self, link: &LinkInfo) {
+        self.index.insert(link.name.clone(), link.index);
+    }
+
+    /// All links.
+    pub fn links(&mut self) -> Result<Vec<LinkInfo>> {
+        let found = self.socket.dump(|b| _ = rt::dump_links(b), LinkInfo::read)?;
+        found.map_err(|r| r.error("list links"))
+    }
+
+    /// The addresses of one link, or of all with index 0.
+    pub fn addrs(&mut self, index: u32) -> Result<Vec<AddrInfo>> {
+        let found = self.socket.dump(|b| _ = rt::dump_addrs(b, index), AddrInfo::read)?;
+        match found {
+            Ok(addrs) => Ok(addrs.into_iter().filter(|a| index == 0 || a.index == index).collect()),
+            Err(r) if r.errno == libc::ENODEV => Ok(Vec::new()),
+            Err(r) => Err(r.error("list addresses")),
+        }
+    }
+
+    /// The routes of a family (AF_INET, AF_INET6), of all tables.
+    pub fn routes(&mut self, family: i32) -> Result<Vec<RouteInfo>> {
+        let found = self.socket.dump(|b| _ = rt::dump_routes(b, family as u8), RouteInfo::read)?;
+        match found {
+            Ok(routes) => Ok(routes),
+            // A kernel booted with ipv6.disable=1 knows no such family.
+            Err(r) if r.errno == libc::EOPNOTSUPP || r.errno == libc::EAFNOSUPPORT => {
+                Ok(Vec::new())
+            }
+            Err(r) => Err(r.error("list routes")),
+        }
+    }
+
+    /// Deletes a link by index. Returns false where it was gone already.
+    /// The kernel lets the caller wait for an RCU grace period, about 20 ms.
+    pub fn delete_link(&mut self, link: &LinkInfo) -> Result<bool> {
+        let mut batch = self.socket.batch();
+        rt::del_link(&mut batch, link.index);
+        let refused = self.socket.exchange(batch, |_| {})?;
+        self.index.remove(&link.name);
+        match refused.first() {
+            None => Ok(true),
+            Some(refusal) if refusal.errno == libc::ENODEV => Ok(false),
+            Some(refusal) => Err(refusal.error(format!("delete link {}", link.name))),
+        }
+    }
+}

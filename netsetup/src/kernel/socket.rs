@@ -1,0 +1,229 @@
+//! A netlink socket: one send for a batch, the answers in order.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use podkeel_wire::{Answer, Batch, Message, messages};
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink,
+};
+
+use super::sys;
+use crate::error::{Context, Error, Kind, Result};
+
+/// A netlink socket. It belongs to the namespace in which it was opened, wherever its user goes.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    seq: u32,
+    buffer: Vec<u8>,
+}
+
+/// A message that the kernel refused.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Sequence number of the message.
+    pub seq: u32,
+    /// errno.
+    pub errno: i32,
+    /// The kernel's own words.
+    pub extack: Option<String>,
+}
+
+impl Refusal {
+    /// The refusal as an error about `what`.
+    pub fn error(&self, what: impl Into<String>) -> Error {
+        Error::errno(what, self.errno).extack(self.extack.clone())
+    }
+}
+
+/// Which messages' answers end an exchange.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    first: u32,
+    last: u32,
+    /// A refusal of the first message ends it too: that is how nfnetlink
+    /// refuses a transaction as a whole.
+    whole: bool,
+}
+
+impl Socket {
+    /// Opens a socket for routes and links.
+    pub fn route() -> Result<Socket> {
+        // NETLINK_ROUTE is 0, the protocol of a socket that names none.
+        let socket = Socket::open(None, "open a netlink socket for routes and links")?;
+        // Without it a dump ignores what it is asked to filter by.
+        sys::set_netlink_option(socket.fd.as_fd(), libc::NETLINK_GET_STRICT_CHK)
+            .ctx(|| "ask netlink for strict checking".into())?;
+        Ok(socket)
+    }
+
+    /// Opens a socket for nftables.
+    pub fn netfilter() -> Result<Socket> {
+        Socket::open(Some(netlink::NETFILTER), "open a netlink socket for nftables").map_err(|e| {
+            if e.is(libc::EPROTONOSUPPORT) {
+                e.hint("the kernel lacks nf_tables (CONFIG_NF_TABLES)")
+            } else {
+                e
+            }
+        })
+    }
+
+    fn open(protocol: Option<Protocol>, what: &str) -> Result<Socket> {
+        let fd = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            protocol,
+        )
+        .ctx(|| what.into())?;
+        for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
+            sys::set_netlink_option(fd.as_fd(), option)
+                .ctx(|| "ask netlink for its reasons".into())?;
+        }
+        Ok(Socket { fd, seq: 1, buffer: Vec::new() })
+    }
+
+    /// The cookie of the namespace that this socket belongs to; `None` before Linux 5.14.
+    pub fn netns_cookie(&self) -> Option<u64> {
+        sys::netns_cookie(self.fd.as_fd()).ok()
+    }
+
+    /// A batch whose sequence numbers follow on from the last.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.seq)
+    }
+
+    /// Sends a batch of requests, none of them a dump, and reads the answers:
+    /// `object` gets each object, the refusals come back. Every message of the
+    /// batch was tried.
+    pub fn exchange(
+        &mut self,
+        mut batch: Batch,
+        object: impl FnMut(&Message<'_>),
+    ) -> Result<Vec<Refusal>> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        batch.ack_last();
+        let span = Span { first: self.seq, last: batch.last_seq(), whole: false };
+        self.send(&batch)?;
+        self.answers(span, object)
+    }
+
+    /// Sends an nfnetlink transaction that is complete but for its end: all of it is committed, or nothing.
+    pub fn transaction(&mut self, mut batch: Batch) -> Result<Vec<Refusal>> {
+        // The last message that does something is the one that is acknowledged:
+        // older kernels acknowledge no end of a transaction.
+        batch.ack_last();
+        let span = Span { first: self.seq, last: batch.last_seq(), whole: true };
+        podkeel_wire::nf::end(&mut batch);
+        self.send(&batch)?;
+        self.answers(span, |_| {})
+    }
+
+    /// Sends one dump request (made by `request`) and gives every object to
+    /// `object`. A dump that the kernel calls inconsistent is asked for again.
+    pub fn dump<T>(
+        &mut self,
+        request: impl Fn(&mut Batch),
+        object: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<Result<Vec<T>, Refusal>> {
+        for _ in 0..DUMP_TRIES {
+            let mut batch = self.batch();
+            request(&mut batch);
+            let span = Span { first: self.seq, last: batch.last_seq(), whole: false };
+            self.send(&batch)?;
+            let (mut found, mut torn) = (Vec::new(), false);
+            let refused = self.answers(span, |message| {
+                torn |= message.flags & libc::NLM_F_DUMP_INTR as u16 != 0;
+                found.extend(object(message));
+            })?;
+            match refused.into_iter().next() {
+                Some(refusal) => return Ok(Err(refusal)),
+                None if torn => {}
+                None => return Ok(Ok(found)),
+            }
+        }
+        Err(Error::new(
+            Kind::Failed,
+            "list kernel objects",
+            "they changed under every one of the attempts to list them",
+        ))
+    }
+
+    fn send(&mut self, batch: &Batch) -> Result<()> {
+        self.seq = batch.next_seq();
+        let sent = rustix::net::send(&self.fd, batch.bytes(), SendFlags::empty())
+            .ctx(|| "send a netlink request".into())?;
+        if sent == batch.bytes().len() {
+            Ok(())
+        } else {
+            Err(Error::new(
+                Kind::Failed,
+                "send a netlink request",
+                "the kernel took only a part of it",
+            ))
+        }
+    }
+
+    /// Reads until the last message of the span is answered. The kernel works
+    /// through a request before `send` returns, so an answer that isn't there
+    /// will never be: no wait, no hang.
+    fn answers(
+        &mut self,
+        span: Span,
+        mut object: impl FnMut(&Message<'_>),
+    ) -> Result<Vec<Refusal>> {
+        let mut refused = Vec::new();
+        loop {
+            let len = self.receive()?;
+            for message in messages(&self.buffer[..len]) {
+                let message = message.map_err(|e| {
+                    Error::new(Kind::Failed, "read a netlink answer", e.to_string())
+                })?;
+                if message.seq < span.first || message.seq > span.last {
+                    continue; // an answer to something that was given up
+                }
+                let last = message.seq == span.last;
+                match message.answer() {
+                    Answer::Object => object(&message),
+                    Answer::Ack | Answer::Done if last => return Ok(refused),
+                    Answer::Ack | Answer::Done => {}
+                    Answer::Error { errno, extack } => {
+                        refused.push(Refusal { seq: message.seq, errno, extack });
+                        if last || (span.whole && message.seq == span.first) {
+                            return Ok(refused);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<usize> {
+        self.buffer.resize(self.buffer.capacity().max(BUFFER), 0);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        let (_, len) = rustix::net::recv(&self.fd, &mut self.buffer[..], flags)
+            .ctx(|| "read a netlink answer".into())?;
+        if len > self.buffer.len() {
+            return Err(Error::new(
+                Kind::Failed,
+                "read a netlink answer",
+                format!("it has {len} bytes, more than expected"),
+            ));
+        }
+        Ok(len)
+    }
+}
+
+/// How often a dump that changed while it was read is asked for again.
+const DUMP_TRIES: u32 = 50;
+
+/// The kernel cuts a dump into pieces of at most 32 KiB (netlink_dump).
+const BUFFER: usize = 32 * 1024;
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

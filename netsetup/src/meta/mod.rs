@@ -1,0 +1,5 @@
+//! Meta plugins: what is added to an attachment that has its links and
+//! addresses. Pure functions, like drivers.
+
+pub mod portmap;
+pub mod tuning;

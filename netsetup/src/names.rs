@@ -1,0 +1,156 @@
+//! Names that we give, and the marks by which we know our own again.
+
+use std::fmt;
+
+use podkeel_keep::fnv1a64;
+use serde::{Deserialize, Serialize};
+
+use crate::request::Mac;
+
+/// Which attachment an object belongs to. It is written where the kernel can
+/// carry it: a link's alias, an nftables element's comment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Random, so that two lives of one container are told apart.
+    pub attachment: u64,
+    /// `network/container/ifname`.
+    pub owner: String,
+}
+
+/// How every mark begins.
+pub const MARK: &str = "podkeel ";
+
+/// The mark of what attachments share.
+pub const SHARED: &str = "podkeel shared";
+
+/// Longest mark: what an nftables comment holds, and less than a link's alias.
+const MARK_MAX: usize = podkeel_wire::nf::COMMENT_MAX;
+
+impl Mark {
+    /// A mark for a new attachment.
+    pub fn new(attachment: u64, network: &str, container: &str, ifname: &str) -> Mark {
+        Mark { attachment, owner: format!("{network}/{container}/{ifname}") }
+    }
+
+    /// Whether this text, read from the kernel, is exactly this mark.
+    pub fn is(&self, text: Option<&str>) -> bool {
+        text.is_some_and(|text| text == self.to_string())
+    }
+
+    /// Whether this text is a mark of the same owner, in this or an earlier life.
+    pub fn same_owner(&self, text: Option<&str>) -> bool {
+        let own = self.to_string();
+        text.is_some_and(|text| is_mark(text) && text.get(OWNER_AT..) == own.get(OWNER_AT..))
+    }
+
+    /// The veth end that stays on the host. A hash, so that a name tells
+    /// nothing and never collides with an earlier life of the container.
+    pub fn veth(&self) -> String {
+        format!("pk{:012x}", self.hash("veth") >> 16)
+    }
+
+    /// The name under which a bridge is made, until it gets its own name and its mark in one step.
+    pub fn unnamed(&self) -> String {
+        format!("pkb{:011x}", self.hash("bridge") >> 20)
+    }
+
+    /// A locally administered unicast address. The machine's id goes in:
+    /// two hosts may sit on one Ethernet.
+    pub fn mac(&self, of: &str, machine: &str) -> Mac {
+        let [a, b, c, d, e, ..] = hash(&[&self.id(), of, machine]).to_be_bytes();
+        Mac([0x02, a, b, c, d, e])
+    }
+
+    /// The attachment's id, 16 hex digits.
+    pub fn id(&self) -> String {
+        format!("{:016x}", self.attachment)
+    }
+
+    fn hash(&self, of: &str) -> u64 {
+        hash(&[&self.id(), self.owner.rsplit('/').next().unwrap_or_default(), of])
+    }
+}
+
+/// Where the owner begins in a mark: behind "podkeel " and 16 digits and a space.
+const OWNER_AT: usize = MARK.len() + 17;
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{MARK}{:016x} {}", self.attachment, self.owner);
+        let mut cut = text.len().min(MARK_MAX);
+        while !text.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        f.write_str(&text[..cut])
+    }
+}
+
+/// Whether a text read from the kernel is the mark of some attachment of ours.
+pub fn is_mark(text: &str) -> bool {
+    let id = text.strip_prefix(MARK).and_then(|rest| rest.get(..16));
+    id.is_some_and(|id| id.bytes().all(|b| b.is_ascii_hexdigit()))
+        && text.as_bytes().get(OWNER_AT - 1) == Some(&b' ')
+}
+
+/// Who a mark names, for people: `network/container/ifname`.
+pub fn owner_of(text: &str) -> Option<&str> {
+    if is_mark(text) { text.get(OWNER_AT..) } else { None }
+}
+
+/// The MAC address of a bridge: it must not change when the first port comes
+/// or goes, so it is set, and it depends on name and machine alone.
+pub fn bridge_mac(name: &str, machine: &str) -> Mac {
+    let [a, b, c, d, e, ..] = hash(&["bridge", name, machine]).to_be_bytes();
+    Mac([0x02, a, b, c, d, e])
+}
+
+/// FNV-1a is stable over builds, which names in records need; the words are set apart by NUL.
+fn hash(words: &[&str]) -> u64 {
+    fnv1a64(words.join("\0").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_the_kernel() {
+        let mark = Mark::new(u64::MAX, "bridge", &"c".repeat(200), "eth0");
+        assert_eq!(mark.veth().len(), 14);
+        assert_eq!(mark.unnamed().len(), 14);
+        assert!(mark.to_string().len() <= MARK_MAX);
+        assert_eq!(mark.mac("peer", "m").0[0] & 3, 2, "locally administered, unicast");
+    }
+
+    #[test]
+    fn a_mark_is_known_again_and_no_other_text_is() {
+        let mark = Mark::new(7, "bridge", "web", "eth0");
+        assert_eq!(mark.to_string(), "podkeel 0000000000000007 bridge/web/eth0");
+        assert!(mark.is(Some("podkeel 0000000000000007 bridge/web/eth0")));
+        let later = Mark::new(8, "bridge", "web", "eth0");
+        assert!(!later.is(Some(&mark.to_string())) && later.same_owner(Some(&mark.to_string())));
+        assert_eq!(owner_of(&mark.to_string()), Some("bridge/web/eth0"));
+        for other in [
+            "",
+            "podkeel",
+            SHARED,
+            "podkeel 00000000000000zz a/b/c",
+            "podkeel 0000000000000007",
+            "uplink",
+        ] {
+            assert!(
+                !is_mark(other) && owner_of(other).is_none() && !mark.is(Some(other)),
+                "{other:?}"
+            );
+        }
+        assert!(!mark.is(None) && !mark.same_owner(None));
+    }
+
+    #[test]
+    fn two_attachments_and_two_machines_differ() {
+        let (a, b) = (Mark::new(1, "n", "c", "eth0"), Mark::new(1, "n", "c", "eth1"));
+        assert_ne!(a.veth(), b.veth());
+        assert_ne!(a.mac("peer", "one"), a.mac("peer", "two"));
+        assert_ne!(bridge_mac("br0", "one"), bridge_mac("br0", "two"));
+    }
+}

@@ -1,0 +1,216 @@
+//! find and same: what is there of a step, and how it differs from the plan.
+//! Only what the plan states is compared: the kernel adds flags, metrics and
+//! link-local addresses of its own.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::object::{Bridge, Object, Side, Veth};
+use super::{Hold, Plan, Step, World};
+use crate::error::Result;
+use crate::kernel::ruleset::{self, Entry, TABLE};
+use crate::names;
+
+/// What is there of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Found {
+    /// Nothing.
+    Absent,
+    /// It, as planned.
+    Same,
+    /// Something else in its place, or it with other settings.
+    Differs(String),
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Found::Absent => f.write_str("missing"),
+            Found::Same => f.write_str("ok"),
+            Found::Differs(how) => f.write_str(how),
+        }
+    }
+}
+
+/// Finds every step of a plan.
+pub fn check(world: &mut World, plan: &Plan) -> Result<Vec<(Step, Found)>> {
+    let mut found = Vec::new();
+    for i in plan.order() {
+        let step = &plan.steps[i];
+        let there = match &step.what {
+            Object::Ruleset => of_list(ruleset::differences(world.nft()?)?),
+            _ => find(world, step)?,
+        };
+        found.push((step.clone(), there));
+    }
+    Ok(found)
+}
+
+/// Finds one step.
+pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
+    match &step.what {
+        Object::Lease(lease) => find_lease(lease),
+        Object::Bridge(bridge) => find_bridge(world, bridge),
+        Object::Veth(veth) => find_veth(world, veth),
+        Object::Up { link } => Ok(match world.rtnl(step.at)?.link(link)? {
+            None => Found::Absent,
+            Some(link) if link.up() => Found::Same,
+            Some(_) => Found::Differs("it is down".into()),
+        }),
+        Object::Addr { link, address } => find_addr(world, step.at, link, *address),
+        Object::Route { .. } => find_route(world, step),
+        Object::Sysctl { path, value } => {
+            Ok(match world.sysctls(step.at, |proc| proc.read(path))? {
+                None => Found::Absent,
+                Some(is) if same_value(&is, value) => Found::Same,
+                Some(is) => Found::Differs(format!("it is {is}")),
+            })
+        }
+        Object::Ruleset => Ok(match world.nft()?.table(TABLE)? {
+            None => Found::Absent,
+            Some(table) if table.comment.as_deref() == Some(ruleset::COMMENT) => Found::Same,
+            Some(table) => Found::Differs(format!(
+                "it is another's: its comment is {:?}",
+                table.comment.unwrap_or_default()
+            )),
+        }),
+        Object::Entry(entry) => find_entry(world, entry, &step.hold),
+    }
+}
+
+/// sysctls of several numbers are read back with tabs between them.
+pub(super) fn same_value(is: &str, wanted: &str) -> bool {
+    is.split_whitespace().eq(wanted.split_whitespace())
+}
+
+fn of_list(differences: Vec<String>) -> Found {
+    match differences.as_slice() {
+        [] => Found::Same,
+        [one] if one == "the table is missing" => Found::Absent,
+        all => Found::Differs(all.join("; ")),
+    }
+}
+
+fn find_lease(lease: &crate::ipam::Lease) -> Result<Found> {
+    Ok(match lease.find()? {
+        None => Found::Absent,
+        Some((id, ifname)) if id == lease.id && ifname == lease.ifname => Found::Same,
+        Some((id, ifname)) => Found::Differs(format!("it is leased to {id}/{ifname}")),
+    })
+}
+
+fn find_bridge(world: &mut World, bridge: &Bridge) -> Result<Found> {
+    let Some(link) = world.host.link(&bridge.name)? else { return Ok(Found::Absent) };
+    let kind = link.kind.unwrap_or_else(|| "device of its own kind".into());
+    if kind != "bridge" {
+        return Ok(Found::Differs(format!("{} is a {kind}, not a bridge", bridge.name)));
+    }
+    // A bridge of somebody else's is taken as it is.
+    if link.alias.as_deref() != Some(names::SHARED) {
+        return Ok(Found::Same);
+    }
+    let mut wrong = Vec::new();
+    if link.mac != Some(bridge.mac.0) {
+        wrong.push(format!("its MAC address isn't {}", bridge.mac));
+    }
+    if bridge.mtu.is_some_and(|mtu| mtu != link.mtu) {
+        wrong.push(format!("its mtu is {}", link.mtu));
+    }
+    if bridge.promisc && link.flags & libc::IFF_PROMISC as u32 == 0 {
+        wrong.push("it isn't promiscuous".into());
+    }
+    Ok(of_list(wrong))
+}
+
+fn find_veth(world: &mut World, veth: &Veth) -> Result<Found> {
+    let Some(outer) = world.host.link(&veth.name)? else { return Ok(Found::Absent) };
+    let mut wrong = Vec::new();
+    if !world.mark.is(outer.alias.as_deref()) {
+        wrong.push(format!("its alias isn't {:?}", world.mark.to_string()));
+    }
+    let master = world.host.link(&veth.master)?.map(|m| m.index);
+    if outer.master.is_none() || outer.master != master {
+        wrong.push(format!("it isn't a port of {}", veth.master));
+    }
+    if outer.mac != Some(veth.mac.0) {
+        wrong.push(format!("its MAC address isn't {}", veth.mac));
+    }
+    if veth.mtu.is_some_and(|mtu| mtu != outer.mtu) {
+        wrong.push(format!("its mtu is {}", outer.mtu));
+    }
+    if !outer.up() {
+        wrong.push("it is down".into());
+    }
+    for (name, wanted, is) in [
+        ("hairpin", veth.hairpin, outer.port.hairpin),
+        ("isolated", veth.isolated, outer.port.isolated),
+    ] {
+        if outer.master.is_some() && is != Some(wanted) {
+            wrong.push(format!("{name} is {}", if wanted { "off" } else { "on" }));
+        }
+    }
+    match world.rtnl(Side::Pod)?.link(&veth.peer)? {
+        None => wrong.push(format!("its peer {} is missing in the pod", veth.peer)),
+        Some(inner) => {
+            if inner.mac != Some(veth.peer_mac.0) {
+                wrong.push(format!("the MAC address of {} isn't {}", veth.peer, veth.peer_mac));
+            }
+            if veth.mtu.is_some_and(|mtu| mtu != inner.mtu) {
+                wrong.push(format!("the mtu of {} is {}", veth.peer, inner.mtu));
+            }
+        }
+    }
+    Ok(of_list(wrong))
+}
+
+fn find_addr(world: &mut World, at: Side, link: &str, address: ipnet::IpNet) -> Result<Found> {
+    let rtnl = world.rtnl(at)?;
+    // The index may have changed hands since it was last seen.
+    let Some(info) = rtnl.link(link)? else { return Ok(Found::Absent) };
+    let there = rtnl.addrs(info.index)?;
+    Ok(match there.iter().find(|a| a.ip == address.addr()) {
+        None => Found::Absent,
+        Some(a) if a.prefix == address.prefix_len() => Found::Same,
+        Some(a) => Found::Differs(format!("its prefix length is {}", a.prefix)),
+    })
+}
+
+fn find_route(world: &mut World, step: &Step) -> Result<Found> {
+    let Object::Route { link, dst, via } = &step.what else { return Ok(Found::Absent) };
+    let rtnl = world.rtnl(step.at)?;
+    let Some(info) = rtnl.link(link)? else { return Ok(Found::Absent) };
+    let family = if dst.addr().is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let wanted = (dst.addr(), dst.prefix_len());
+    let routes = rtnl.routes(family)?;
+    let to_there: Vec<_> = routes
+        .iter()
+        .filter(|r| r.dst == wanted && r.table == u32::from(libc::RT_TABLE_MAIN))
+        .collect();
+    if to_there.iter().any(|r| r.gateway == *via && r.oif == Some(info.index)) {
+        return Ok(Found::Same);
+    }
+    Ok(match to_there.first() {
+        None => Found::Absent,
+        Some(route) => Found::Differs(match route.gateway {
+            Some(gateway) => format!("it leads via {gateway}"),
+            None => "it leads elsewhere".into(),
+        }),
+    })
+}
+
+fn find_entry(world: &mut World, entry: &Entry, hold: &Hold) -> Result<Found> {
+    let wanted = entry.elem(&world.mark.to_string());
+    let mark = world.mark.clone();
+    let found = world.nft()?.elems(TABLE, &[(entry.set(), wanted.clone())])?;
+    let Some(Some(elem)) = found.into_iter().next() else { return Ok(Found::Absent) };
+    if *hold == Hold::Own && !mark.is(elem.comment.as_deref()) {
+        let owner = elem.comment.as_deref().and_then(names::owner_of).unwrap_or("somebody else");
+        return Ok(Found::Differs(format!("it belongs to {owner}")));
+    }
+    if elem.data != wanted.data {
+        return Ok(Found::Differs("it leads elsewhere".into()));
+    }
+    Ok(Found::Same)
+}

@@ -1,0 +1,250 @@
+//! drop: what a plan made is taken away, in reverse, including a step that
+//! failed half-way. Every mark is read again before anything is removed;
+//! absent is success; an error doesn't stop the rest.
+
+use podkeel_wire::nf::Elem;
+use podkeel_wire::rt;
+
+use super::find::same_value;
+use super::make::{Part, addr_of};
+use super::object::{Object, Side, Veth};
+use super::{Hold, Plan, Step, World};
+use crate::error::{Error, Result};
+use crate::kernel::ruleset::{SETS, TABLE};
+use crate::kernel::{Nft, Rtnl};
+use crate::names;
+
+/// Undoes a part of a plan but for the steps in `foreign`. Of what is shared,
+/// `last` says whether nobody else holds it. Returns what went wrong.
+pub fn undo(
+    world: &mut World,
+    plan: &Plan,
+    part: Part,
+    foreign: &[usize],
+    last: &mut dyn FnMut(&Object) -> Result<bool>,
+) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let mut order: Vec<usize> = plan.order();
+    order.retain(|i| part.has(&plan.steps[*i]) && !foreign.contains(i));
+    order.reverse();
+    for group in order.chunk_by(|a, b| plan.steps[*a].phase == plan.steps[*b].phase) {
+        let steps: Vec<&Step> = group.iter().map(|i| &plan.steps[*i]).collect();
+        // All elements of a phase go in one transaction.
+        let entries: Vec<&Step> =
+            steps.iter().copied().filter(|s| matches!(s.what, Object::Entry(_))).collect();
+        if part == Part::Free && !entries.is_empty() {
+            errors.extend(drop_entries(world, &entries).err());
+        }
+        for step in steps {
+            errors.extend(drop_step(world, plan, step, last).err());
+        }
+    }
+    errors
+}
+
+fn drop_step(
+    world: &mut World,
+    plan: &Plan,
+    step: &Step,
+    last: &mut dyn FnMut(&Object) -> Result<bool>,
+) -> Result<()> {
+    match (&step.hold, &step.what) {
+        (Hold::Ensure, _) => Ok(()),
+        (Hold::Share, _) if !step.is_held() => Ok(()),
+        (Hold::Share, object) => {
+            if let Object::Bridge(_) = object {
+                drop_unnamed(world)?;
+            }
+            if last(object)? { drop_shared(world, step) } else { Ok(()) }
+        }
+        (Hold::Borrow { before }, Object::Sysctl { path, value }) => {
+            put_back(world, step.at, path, value, before)
+        }
+        (Hold::Borrow { .. }, _) | (Hold::Own, Object::Entry(_)) => Ok(()),
+        (Hold::Own, Object::Lease(lease)) => lease.drop().map(|_| ()),
+        (Hold::Own, Object::Veth(veth)) => drop_veth(world, veth),
+        (Hold::Own, _) if plan.dies_with_link(step) => Ok(()),
+        (Hold::Own, object) => drop_on_link(world, step.at, object),
+    }
+}
+
+/// Removes the entries that wear our mark. The generation makes look and
+/// removal one: a key is removed whatever its data is by then.
+fn drop_entries(world: &mut World, steps: &[&Step]) -> Result<()> {
+    let mark = world.mark.clone();
+    let wanted: Vec<(&str, Elem)> = steps
+        .iter()
+        .filter_map(|step| match &step.what {
+            Object::Entry(entry) => Some((entry.set(), entry.elem(""))),
+            _ => None,
+        })
+        .collect();
+    drop_elems(world.nft()?, &wanted, &|comment| mark.is(comment))
+}
+
+/// Removes those of the elements whose comment is `ours` at that moment.
+pub fn drop_elems(
+    nft: &mut Nft,
+    wanted: &[(&str, Elem)],
+    ours: &dyn Fn(Option<&str>) -> bool,
+) -> Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    for _ in 0..super::NFT_TRIES {
+        let generation = nft.generation()?;
+        let found = nft.elems(TABLE, wanted)?;
+        let remove: Vec<_> = wanted
+            .iter()
+            .zip(found)
+            .filter(|(_, found)| found.as_ref().is_some_and(|elem| ours(elem.comment.as_deref())))
+            .map(|((set, elem), _)| (*set, Elem { comment: None, data: None, ..elem.clone() }))
+            .collect();
+        let refused = nft.commit(Some(generation), |batch| {
+            for (set, elem) in &remove {
+                TABLE.delete_elems(batch, set, std::slice::from_ref(elem));
+            }
+        })?;
+        match refused.first() {
+            None => return Ok(()),
+            Some(r) if r.errno == libc::ERESTART || r.errno == libc::ENOENT => {}
+            Some(r) => return Err(r.error("remove elements from nftables table inet podkeel")),
+        }
+    }
+    Err(super::too_busy())
+}
+
+fn drop_veth(world: &mut World, veth: &Veth) -> Result<()> {
+    let Some(link) = world.host.link(&veth.name)? else { return Ok(()) };
+    // Without an alias it was cut off between its birth and its mark; the name
+    // is a hash of ours. With another alias it is somebody else's.
+    if link.alias.is_none() || world.mark.is(link.alias.as_deref()) {
+        world.host.delete_link(&link)?;
+    }
+    Ok(())
+}
+
+/// A bridge that was cut off before it got its name.
+fn drop_unnamed(world: &mut World) -> Result<()> {
+    let unnamed = world.mark.unnamed();
+    if let Some(link) = world.host.link(&unnamed)? {
+        world.host.delete_link(&link)?;
+    }
+    Ok(())
+}
+
+fn put_back(world: &mut World, at: Side, path: &[String], value: &str, before: &str) -> Result<()> {
+    if at == Side::Pod && world.pod.is_none() {
+        return Ok(());
+    }
+    world.sysctls(at, |proc| match proc.read(path)? {
+        Some(is) if same_value(&is, value) => proc.write(path, before),
+        _ => Ok(()),
+    })
+}
+
+fn drop_on_link(world: &mut World, at: Side, object: &Object) -> Result<()> {
+    if at == Side::Pod && world.pod.is_none() {
+        return Ok(());
+    }
+    let Some(link) = object.link() else { return Ok(()) };
+    let rtnl = world.rtnl(at)?;
+    let Some(info) = rtnl.link(link)? else { return Ok(()) };
+    let mut batch = rtnl.socket.batch();
+    match object {
+        Object::Addr { address, .. } => {
+            rt::del_addr(&mut batch, &addr_of(info.index, *address));
+        }
+        Object::Route { dst, via, .. } => {
+            let dst = (dst.addr(), dst.prefix_len());
+            rt::del_route(
+                &mut batch,
+                &rt::Route { dst, gateway: *via, oif: info.index, priority: None },
+            );
+        }
+        _ => return Ok(()),
+    }
+    let refused = rtnl.socket.exchange(batch, |_| {})?;
+    match refused.first() {
+        Some(r) if ![libc::ESRCH, libc::ENODEV, libc::EADDRNOTAVAIL].contains(&r.errno) => {
+            Err(r.error(format!("delete {object} in the {at}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Drops what nobody holds any more, if it is ours.
+fn drop_shared(world: &mut World, step: &Step) -> Result<()> {
+    match &step.what {
+        Object::Bridge(bridge) => drop_bridge(&mut world.host, &bridge.name),
+        Object::Entry(entry) => {
+            drop_elems(world.nft()?, &[(entry.set(), entry.elem(""))], &|comment| {
+                comment == Some(names::SHARED)
+            })
+        }
+        Object::Ruleset => drop_ruleset(world.nft()?),
+        Object::Addr { link, address } => drop_shared_addr(world, link, *address),
+        _ => Ok(()),
+    }
+}
+
+/// A bridge that somebody plugged a port of his own into stays.
+pub fn drop_bridge(host: &mut Rtnl, name: &str) -> Result<()> {
+    let Some(link) = host.link(name)? else { return Ok(()) };
+    if link.alias.as_deref() != Some(names::SHARED) || link.kind.as_deref() != Some("bridge") {
+        return Ok(());
+    }
+    let ports = host.links()?;
+    if ports
+        .iter()
+        .any(|port| port.family == libc::AF_UNSPEC as u8 && port.master == Some(link.index))
+    {
+        return Ok(());
+    }
+    host.delete_link(&link).map(|_| ())
+}
+
+/// Our address on a bridge that isn't ours. Before Linux 5.18 an address
+/// carries no mark and the record's word counts.
+fn drop_shared_addr(world: &mut World, link: &str, address: ipnet::IpNet) -> Result<()> {
+    let Some(info) = world.host.link(link)? else { return Ok(()) };
+    let there = world.host.addrs(info.index)?;
+    let is_ours = |proto: Option<u8>| proto.is_none_or(|proto| proto == rt::PROTOCOL);
+    if there
+        .iter()
+        .any(|a| a.ip == address.addr() && a.prefix == address.prefix_len() && is_ours(a.proto))
+    {
+        drop_on_link(world, Side::Host, &Object::Addr { link: link.to_owned(), address })?;
+    }
+    Ok(())
+}
+
+/// Whether no set or map of the table has an element.
+pub fn is_empty(nft: &mut Nft) -> Result<bool> {
+    for (set, ..) in &SETS {
+        if !nft.all_elems(TABLE, set)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The table goes when nothing is left in it.
+pub fn drop_ruleset(nft: &mut Nft) -> Result<()> {
+    for _ in 0..super::NFT_TRIES {
+        let generation = nft.generation()?;
+        if nft.table(TABLE)?.is_none() {
+            return Ok(());
+        }
+        if !is_empty(nft)? {
+            return Ok(());
+        }
+        let refused = nft.commit(Some(generation), |batch| _ = TABLE.delete(batch))?;
+        match refused.first() {
+            None => return Ok(()),
+            Some(r) if r.errno == libc::ERESTART || r.errno == libc::ENOENT => {}
+            Some(r) => return Err(r.error("delete nftables table inet podkeel")),
+        }
+    }
+    Err(super::too_busy())
+}

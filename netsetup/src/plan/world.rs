@@ -1,0 +1,76 @@
+//! What a plan is applied to: the host's namespace, the pod's, and nftables.
+
+use super::object::Side;
+use crate::error::{Error, Kind, Result};
+use crate::kernel::sysctl::ProcSys;
+use crate::kernel::{Netns, Nft, Rtnl};
+use crate::names::Mark;
+
+/// A pod's namespace with a socket that was opened inside it.
+#[derive(Debug)]
+pub struct Pod {
+    /// The namespace.
+    pub netns: Netns,
+    /// A socket inside.
+    pub rtnl: Rtnl,
+}
+
+impl Pod {
+    /// Opens a socket inside the namespace.
+    pub fn open(netns: Netns) -> Result<Pod> {
+        let rtnl = netns.visit(Rtnl::open)?;
+        Ok(Pod { netns, rtnl })
+    }
+}
+
+/// The sockets of one attachment, and whose it is.
+#[derive(Debug)]
+pub struct World {
+    /// The namespace that netsetup runs in.
+    pub host: Rtnl,
+    /// The container's namespace; `None` where it is gone, or not needed.
+    pub pod: Option<Pod>,
+    /// Who is at work.
+    pub mark: Mark,
+    nft: Option<Nft>,
+}
+
+impl World {
+    /// A world around these sockets.
+    pub fn new(host: Rtnl, pod: Option<Pod>, mark: Mark) -> World {
+        World { host, pod, mark, nft: None }
+    }
+
+    /// The nftables socket, opened when it is first needed.
+    pub fn nft(&mut self) -> Result<&mut Nft> {
+        match &mut self.nft {
+            Some(nft) => Ok(nft),
+            none => Ok(none.insert(Nft::open()?)),
+        }
+    }
+
+    /// The route socket of one side.
+    pub fn rtnl(&mut self, side: Side) -> Result<&mut Rtnl> {
+        match side {
+            Side::Host => Ok(&mut self.host),
+            Side::Pod => Ok(&mut self.pod_mut()?.rtnl),
+        }
+    }
+
+    /// Runs a job on the sysctls of one side.
+    pub fn sysctls<T: Send>(
+        &mut self,
+        side: Side,
+        job: impl FnOnce(&ProcSys) -> Result<T> + Send,
+    ) -> Result<T> {
+        match side {
+            Side::Host => job(&ProcSys::open()?),
+            Side::Pod => self.pod_mut()?.netns.visit(|| job(&ProcSys::open()?)),
+        }
+    }
+
+    fn pod_mut(&mut self) -> Result<&mut Pod> {
+        let gone = || Error::new(Kind::Missing, "reach the pod's network namespace", "it is gone");
+        self.pod.as_mut().ok_or_else(gone)
+    }
+}

@@ -1,0 +1,173 @@
+//! What an attachment leaves on disk: one file, complete before the first
+//! change is made, so that whatever happens next can be undone.
+//!
+//! ```text
+//! /run/podkeel/net/<network>/<container>/<ifname>.json   the attachment
+//! /run/podkeel/held/<object>/<attachment>                who holds what is shared
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use podkeel_keep as keep;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+use crate::kernel::NetnsId;
+use crate::names::Mark;
+use crate::plan::{Object, Plan};
+use crate::roots::Roots;
+
+/// Which attachment: the three words that name it everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Id {
+    /// Network.
+    pub network: String,
+    /// Container id.
+    pub container: String,
+    /// Interface in the pod.
+    pub ifname: String,
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.network, self.container, self.ifname)
+    }
+}
+
+impl Id {
+    /// Where its record is, below [`Roots::net`].
+    pub fn relative(&self) -> PathBuf {
+        let name = |text: &str| keep::file_name(text);
+        PathBuf::from(name(&self.network))
+            .join(name(&self.container))
+            .join(name(&self.ifname) + ".json")
+    }
+}
+
+/// How far an attachment has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Intent: any of its plan may be there.
+    Adding,
+    /// All of its plan is there.
+    Complete,
+}
+
+/// A process, so that another one with its pid is not taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id.
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat: clock ticks since boot.
+    pub start: u64,
+}
+
+impl Process {
+    /// Reads a living process; `None` where there is none, or a zombie.
+    pub fn read(pid: i32) -> Option<Process> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything; the last ')' ends it.
+        let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+        let state = fields.next()?;
+        let start = fields.nth(18)?.parse().ok()?;
+        (state != "Z" && state != "X").then_some(Process { pid, start })
+    }
+
+    /// Whether it still runs.
+    pub fn lives(&self) -> bool {
+        Process::read(self.pid).as_ref() == Some(self)
+    }
+}
+
+/// The record of an attachment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attachment {
+    /// How far it has come. First, for those who read the file themselves.
+    pub state: State,
+    /// Which attachment.
+    pub id: Id,
+    /// Where the network's list came from.
+    pub source: String,
+    /// By which its objects are known.
+    pub mark: Mark,
+    /// /proc/sys/kernel/random/boot_id: nothing of the kernel's survives a boot.
+    pub boot: String,
+    /// The pod's namespace.
+    pub netns: NetnsId,
+    /// The container's first process, where it is known.
+    pub process: Option<Process>,
+    /// Everything that is made, and what was before.
+    pub plan: Plan,
+    /// What `add` answered: a CNI result.
+    pub result: Value,
+}
+
+impl Attachment {
+    /// The record's text.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let what = || format!("write the record of {}", self.id);
+        let mut bytes = serde_json::to_vec(self)
+            .map_err(|e| Error::new(Kind::Failed, what(), e.to_string()))?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads a record's text; `None` where it is torn.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Attachment> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// The shared objects that it holds.
+    pub fn shared(&self) -> impl Iterator<Item = &Object> {
+        self.plan.steps.iter().filter(|s| s.is_held()).map(|s| &s.what)
+    }
+
+    /// Its name among the holders of what is shared.
+    pub fn holder(&self) -> String {
+        self.mark.id()
+    }
+}
+
+impl Roots {
+    /// Where attachments are.
+    pub fn net(&self) -> PathBuf {
+        self.run.join("net")
+    }
+
+    /// Where the holders of shared objects are.
+    pub fn held(&self) -> PathBuf {
+        self.run.join("held")
+    }
+}
+
+/// Reads all records that are there, torn ones too.
+pub fn all(roots: &Roots) -> Result<Vec<(PathBuf, Option<Attachment>)>> {
+    let net = roots.net();
+    let mut found = Vec::new();
+    for relative in keep::list(&net).map_err(|e| kept("list records", &e))? {
+        match std::fs::read(net.join(&relative)) {
+            Ok(bytes) => found.push((relative, Attachment::from_bytes(&bytes))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => {
+                return Err(Error::io(format!("read record {}", net.join(&relative).display()), &e));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// This boot's id.
+pub fn boot_id() -> Result<String> {
+    let path = Path::new("/proc/sys/kernel/random/boot_id");
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the boot id", &e))?;
+    Ok(text.trim().to_owned())
+}
+
+/// An error of the records on disk, in our words.
+pub fn kept(what: impl Into<String>, error: &keep::Error) -> Error {
+    let out = Error::errno(what, error.errno());
+    let why = format!("{error}");
+    Error { why, ..out }
+}

@@ -1,0 +1,314 @@
+//! add: facts, leases, plan, one record of intent, then the kernel. And
+//! explain, which stops before the record.
+
+use podkeel_keep::{self as keep, Lock, Record, Wait};
+
+use super::del::{self, release_all};
+use super::{Context, PATIENCE, Target, Wanted};
+use crate::driver::{self, Request};
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::facts::{self, Facts};
+use crate::front::result::CniResult;
+use crate::ipam::{self, Leases};
+use crate::kernel::{Netns, Rtnl};
+use crate::names::Mark;
+use crate::plan::{Part, Plan, Pod, Stopped, World, apply};
+use crate::record::{Attachment, Id, State, boot_id, kept};
+use crate::result;
+
+/// What `add` did.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The attachment is there.
+    Added(Added),
+    /// It was there before, in this very namespace, complete.
+    Already(Box<Attachment>),
+}
+
+/// A new attachment.
+#[derive(Debug)]
+pub struct Added {
+    /// Its record.
+    pub attachment: Attachment,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// What would be done, and why.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The plan.
+    pub plan: Plan,
+    /// The answer, if the plan is applied.
+    pub result: CniResult,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    leases: Leases,
+}
+
+/// Attaches a pod to a network: all of it, or nothing.
+///
+/// # Errors
+/// Everything that is wrong with the input is found before anything is
+/// changed; what fails afterwards is rolled back.
+pub fn add(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome> {
+    not_the_host(&target.netns)?;
+    let id = wanted.id();
+    let process = target.process;
+    let mut pod = Pod::open(target.netns)?;
+    if let Some(there) = settle_earlier(context, &id, &pod)? {
+        return Ok(Outcome::Already(Box::new(there)));
+    }
+    must_be_free(context, wanted, &mut pod)?;
+    let mut world = World::new(Rtnl::open()?, Some(pod), new_mark(wanted)?);
+    for _ in 0..LEASE_TRIES {
+        context.go_on()?;
+        let lock = context.lock()?;
+        let prepared = prepare(context, wanted, &mut world)?;
+        let mut attachment = describe(wanted, &world, &prepared, process)?;
+        let record = claim(context, &attachment)?;
+        match commit(context, &mut world, &attachment, lock) {
+            Ok(()) => {
+                attachment.state = State::Complete;
+                finish(context, &mut world, &attachment, record)?;
+                prepared.leases.remember();
+                return Ok(Outcome::Added(Added { attachment, warnings: prepared.warnings }));
+            }
+            Err((stopped, lock)) => {
+                let taken = lease_was_taken(&stopped, &attachment.plan);
+                let error = roll_back(context, &mut world, &attachment, record, stopped, lock);
+                if !taken {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    let why = "another program took every address that was tried";
+    Err(Error::new(Kind::Taken, format!("lease an address of network {}", id.network), why))
+}
+
+/// The version of the specification that answers are written in.
+const CNI_VERSION: &str = "1.1.0";
+
+/// How often an address that another program takes first is replaced by the next.
+const LEASE_TRIES: u32 = 50;
+
+/// What `add` would do, without doing it.
+pub fn explain(context: &Context, wanted: &Wanted, target: Target) -> Result<Prepared> {
+    not_the_host(&target.netns)?;
+    let mut pod = Pod::open(target.netns)?;
+    must_be_free(context, wanted, &mut pod)?;
+    let mut world = World::new(Rtnl::open()?, Some(pod), new_mark(wanted)?);
+    prepare(context, wanted, &mut world)
+}
+
+/// Facts, leases, plan.
+fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prepared> {
+    let sysctls = wanted.sysctls();
+    let mut facts = Facts::read(&wanted.network, &mut world.host)?;
+    if let Some(pod) = &world.pod {
+        facts.read_pod(&pod.netns, &sysctls)?;
+    }
+    let leases = ipam::lease(wanted, &context.roots)?;
+    let request = Request {
+        network: wanted.network.clone(),
+        container: wanted.container.clone(),
+        ifname: wanted.ifname.clone(),
+        wishes: wanted.wishes.clone(),
+        sysctls,
+        default_route: wanted.default_route,
+        mark: world.mark.clone(),
+    };
+    let plan = driver::plan(&request, &facts, &leases)?;
+    crate::ports::free(&plan)?;
+    let warnings = match wanted.network.forwards() {
+        true => facts::forward_drops(world.nft()?, &wanted.network)?,
+        false => Vec::new(),
+    };
+    let sandbox =
+        world.pod.as_ref().map(|p| p.netns.path.display().to_string()).unwrap_or_default();
+    let result = result::of_plan(&plan, &leases, &sandbox, wanted.network.dns());
+    Ok(Prepared { plan, result, warnings, leases })
+}
+
+fn not_the_host(netns: &Netns) -> Result<()> {
+    if Netns::own()?.same(netns) {
+        let what = format!("attach {}", netns.path.display());
+        return Err(Error::input(what, "it is the host's own network namespace")
+            .hint("the container must have a network namespace of its own"));
+    }
+    Ok(())
+}
+
+fn new_mark(wanted: &Wanted) -> Result<Mark> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .ctx(|| "choose a random attachment id".into())?;
+    Ok(Mark::new(
+        u64::from_ne_bytes(bytes),
+        &wanted.network.name,
+        &wanted.container,
+        &wanted.ifname,
+    ))
+}
+
+/// Looks at an earlier record of the same attachment. One that was cut off, or
+/// whose namespace is another one by now, is undone; a complete one is given back.
+fn settle_earlier(context: &Context, id: &Id, pod: &Pod) -> Result<Option<Attachment>> {
+    let net = context.roots.net();
+    let record = match Record::open_locked(&net, &id.relative(), Wait::Until(PATIENCE)) {
+        Ok(record) => record,
+        Err(e) if e.is_missing() => return Ok(None),
+        Err(e) => return Err(kept(format!("read the record of {id}"), &e)),
+    };
+    let there = Attachment::from_bytes(
+        &record.read().map_err(|e| kept(format!("read the record of {id}"), &e))?,
+    );
+    if let Some(there) = there {
+        let same = there.boot == boot_id()?
+            && there.netns.is(pod.netns.inode, pod.rtnl.socket.netns_cookie());
+        if there.state == State::Complete && same {
+            return Ok(Some(there));
+        }
+    }
+    let errors = del::take_down(context, id, record)?;
+    match errors.into_iter().next() {
+        Some(error) => {
+            Err(Error { what: format!("clear away an earlier {id}: {}", error.what), ..error })
+        }
+        None => Ok(None),
+    }
+}
+
+/// The name must be free in the pod; who has it is said, if it is one of ours.
+fn must_be_free(context: &Context, wanted: &Wanted, pod: &mut Pod) -> Result<()> {
+    let Some(link) = pod.rtnl.link(&wanted.ifname)? else { return Ok(()) };
+    let cookie = pod.rtnl.socket.netns_cookie();
+    let holder = crate::record::all(&context.roots)?.into_iter().filter_map(|(_, a)| a).find(|a| {
+        a.netns.is(pod.netns.inode, cookie) && a.id.ifname == wanted.ifname && a.id != wanted.id()
+    });
+    let why = match holder {
+        Some(other) => format!("attachment {} holds {} there already", other.id, wanted.ifname),
+        None => format!(
+            "it has a link {} already ({})",
+            wanted.ifname,
+            link.kind.as_deref().unwrap_or("no kind")
+        ),
+    };
+    let what = format!("attach {} to network {}", pod.netns.path.display(), wanted.network.name);
+    Err(Error::new(Kind::Taken, what, why)
+        .hint("another --ifname, or del the other attachment first"))
+}
+
+fn describe(
+    wanted: &Wanted,
+    world: &World,
+    prepared: &Prepared,
+    process: Option<crate::record::Process>,
+) -> Result<Attachment> {
+    let pod = world
+        .pod
+        .as_ref()
+        .ok_or_else(|| Error::new(Kind::Missing, "describe the attachment", "there is no pod"))?;
+    Ok(Attachment {
+        state: State::Adding,
+        id: wanted.id(),
+        source: wanted.network.source.to_string(),
+        mark: world.mark.clone(),
+        boot: boot_id()?,
+        netns: pod.netns.id(&pod.rtnl.socket),
+        process,
+        plan: prepared.plan.clone(),
+        result: prepared.result.to_json(CNI_VERSION)?,
+    })
+}
+
+fn claim(context: &Context, attachment: &Attachment) -> Result<Record> {
+    let id = &attachment.id;
+    Record::create(&context.roots.net(), &id.relative(), &attachment.to_bytes()?).map_err(|e| {
+        let error = kept(format!("record the attachment {id}"), &e);
+        if e.is_taken() {
+            error.kind(Kind::Taken).hint("another netsetup is adding the same attachment")
+        } else {
+            error
+        }
+    })
+}
+
+/// Everything after the record. On failure the lock comes back if it was still held.
+fn commit(
+    context: &Context,
+    world: &mut World,
+    attachment: &Attachment,
+    lock: Lock,
+) -> std::result::Result<(), (Stopped, Option<Lock>)> {
+    let go_on = || context.go_on();
+    let locked = hold_all(context, attachment)
+        .map_err(Stopped::from)
+        .and_then(|()| apply(world, &attachment.plan, Part::Locked, &go_on));
+    if let Err(stopped) = locked {
+        return Err((stopped, Some(lock)));
+    }
+    drop(lock);
+    apply(world, &attachment.plan, Part::Free, &go_on)
+        .and_then(|()| Ok(go_on()?))
+        .map_err(|stopped| (stopped, None))
+}
+
+fn hold_all(context: &Context, attachment: &Attachment) -> Result<()> {
+    let target = context.roots.net().join(attachment.id.relative());
+    for object in attachment.shared() {
+        keep::hold(
+            &context.roots.held(),
+            &object.key(),
+            &attachment.holder(),
+            &target.to_string_lossy(),
+        )
+        .map_err(|e| kept(format!("hold {object}"), &e))?;
+    }
+    Ok(())
+}
+
+fn lease_was_taken(stopped: &Stopped, plan: &Plan) -> bool {
+    let is_lease = |i: &usize| matches!(plan.steps[*i].what, crate::plan::Object::Lease(_));
+    stopped.error.kind == Kind::Taken && stopped.foreign.first().is_some_and(is_lease)
+}
+
+/// Marks the record complete. If that fails, all is rolled back.
+fn finish(
+    context: &Context,
+    world: &mut World,
+    attachment: &Attachment,
+    mut record: Record,
+) -> Result<()> {
+    let written = attachment.to_bytes().and_then(|bytes| {
+        record
+            .replace(&bytes)
+            .map_err(|e| kept(format!("record the attachment {}", attachment.id), &e))
+    });
+    match written {
+        Ok(()) => Ok(()),
+        Err(error) => Err(roll_back(context, world, attachment, record, error.into(), None)),
+    }
+}
+
+/// Undoes what was done; the error says so if something of it stayed.
+fn roll_back(
+    context: &Context,
+    world: &mut World,
+    attachment: &Attachment,
+    record: Record,
+    stopped: Stopped,
+    lock: Option<Lock>,
+) -> Error {
+    let mut left = release_all(context, world, attachment, &stopped.foreign, lock);
+    if left.is_empty() {
+        left.extend(record.remove().err().map(|e| kept("remove the record", &e)));
+    }
+    let mut error = stopped.error;
+    if let Some(first) = left.first() {
+        error.why = format!("{}; and the way back failed too: {first}", error.why);
+        error.hint = Some("netsetup gc takes away what is left".into());
+    }
+    error
+}

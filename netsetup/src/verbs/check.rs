@@ -1,0 +1,70 @@
+//! check: each object of the record, found and compared.
+
+use podkeel_keep::{Record, Wait};
+
+use super::{Context, PATIENCE};
+use crate::error::{Error, Kind, Result};
+use crate::kernel::{Netns, Rtnl};
+use crate::plan::{self, Found, Pod, Step, World};
+use crate::record::{Attachment, Id, State, kept};
+
+/// What `check` found of an attachment.
+#[derive(Debug)]
+pub struct Checked {
+    /// Its record.
+    pub attachment: Attachment,
+    /// Each step of its plan, and what is there of it.
+    pub steps: Vec<(Step, Found)>,
+}
+
+impl Checked {
+    /// Whether everything is as it was made.
+    pub fn ok(&self) -> bool {
+        self.steps.iter().all(|(_, found)| *found == Found::Same)
+    }
+}
+
+/// Compares an attachment with its record.
+///
+/// # Errors
+/// [`Kind::Missing`] where there is no such attachment, or its namespace is gone.
+pub fn check(context: &Context, id: &Id) -> Result<Checked> {
+    let what = || format!("check {id}");
+    let record = Record::open_locked(&context.roots.net(), &id.relative(), Wait::Until(PATIENCE))
+        .map_err(|e| {
+        if e.is_missing() {
+            Error::new(Kind::Missing, what(), "there is no such attachment")
+        } else {
+            kept(what(), &e)
+        }
+    })?;
+    let bytes = record.read().map_err(|e| kept(what(), &e))?;
+    let torn = || {
+        Error::new(Kind::Failed, what(), "its record is torn").hint("netsetup del takes it away")
+    };
+    let attachment = Attachment::from_bytes(&bytes).ok_or_else(torn)?;
+    if attachment.state == State::Adding {
+        return Err(Error::new(Kind::Failed, what(), "its add was cut off")
+            .hint("netsetup del or gc takes it away"));
+    }
+    let gone = |why: String| {
+        Error::new(Kind::Missing, what(), why).hint("netsetup del or gc takes it away")
+    };
+    let netns = Netns::open(&attachment.netns.path).map_err(|e| {
+        gone(format!(
+            "its network namespace is gone ({}: {})",
+            attachment.netns.path.display(),
+            e.why
+        ))
+    })?;
+    let pod = Pod::open(netns)?;
+    if !attachment.netns.is(pod.netns.inode, pod.rtnl.socket.netns_cookie()) {
+        return Err(gone(format!(
+            "{} is another network namespace by now",
+            attachment.netns.path.display()
+        )));
+    }
+    let mut world = World::new(Rtnl::open()?, Some(pod), attachment.mark.clone());
+    let steps = plan::check(&mut world, &attachment.plan)?;
+    Ok(Checked { attachment, steps })
+}

@@ -1,0 +1,115 @@
+//! del: the record's plan, undone. Absent is success; errors are collected.
+
+use podkeel_keep::{self as keep, Lock, Record, Wait};
+
+use super::{Context, PATIENCE, sweep};
+use crate::error::{Error, Result};
+use crate::kernel::{Netns, Rtnl};
+use crate::plan::{Part, Pod, World, undo};
+use crate::record::{Attachment, Id, boot_id, kept};
+
+/// What `del` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// The attachment, and it is gone.
+    Gone,
+    /// No record, but objects that wore its mark.
+    Swept,
+    /// Nothing.
+    Absent,
+}
+
+/// Takes an attachment away.
+///
+/// # Errors
+/// The first thing that could not be undone; everything else was. The record
+/// stays then, so that the next `del` or `gc` tries again.
+pub fn del(context: &Context, id: &Id) -> Result<Deleted> {
+    let record =
+        match Record::open_locked(&context.roots.net(), &id.relative(), Wait::Until(PATIENCE)) {
+            Ok(record) => record,
+            Err(e) if e.is_missing() => {
+                let swept = sweep::owner(context, id)?;
+                return Ok(if swept { Deleted::Swept } else { Deleted::Absent });
+            }
+            Err(e) => return Err(kept(format!("read the record of {id}"), &e)),
+        };
+    match take_down(context, id, record)?.into_iter().next() {
+        None => Ok(Deleted::Gone),
+        Some(error) => Err(error),
+    }
+}
+
+/// Takes away all that a container has, on whatever networks.
+pub fn del_container(context: &Context, container: &str) -> Result<Vec<Id>> {
+    let mut gone = Vec::new();
+    let mut errors = Vec::new();
+    for (_, attachment) in crate::record::all(&context.roots)? {
+        let Some(attachment) = attachment.filter(|a| a.id.container == container) else { continue };
+        match del(context, &attachment.id) {
+            Ok(_) => gone.push(attachment.id),
+            Err(error) => errors.push(error),
+        }
+    }
+    match errors.into_iter().next() {
+        None => Ok(gone),
+        Some(error) => Err(error),
+    }
+}
+
+/// Undoes a record that is open and locked, and removes it. A torn one says
+/// nothing but whose it was: then the marks are what is left to go by.
+pub(super) fn take_down(context: &Context, id: &Id, record: Record) -> Result<Vec<Error>> {
+    let bytes = record.read().map_err(|e| kept(format!("read the record of {id}"), &e))?;
+    let mut errors = match Attachment::from_bytes(&bytes) {
+        Some(attachment) => {
+            let pod = reopen_pod(&attachment);
+            let mut world = World::new(Rtnl::open()?, pod, attachment.mark.clone());
+            release_all(context, &mut world, &attachment, &[], None)
+        }
+        None => sweep::owner(context, id).err().into_iter().collect(),
+    };
+    if errors.is_empty() {
+        errors
+            .extend(record.remove().err().map(|e| kept(format!("remove the record of {id}"), &e)));
+        context.tidy();
+    }
+    Ok(errors)
+}
+
+/// The pod's namespace, if something in it is to be put back and it is still
+/// the one that was recorded.
+fn reopen_pod(attachment: &Attachment) -> Option<Pod> {
+    if !attachment.plan.touches_pod_at_undo() || boot_id().ok()? != attachment.boot {
+        return None;
+    }
+    let pod = Pod::open(Netns::open(&attachment.netns.path).ok()?).ok()?;
+    attachment.netns.is(pod.netns.inode, pod.rtnl.socket.netns_cookie()).then_some(pod)
+}
+
+/// Undoes what is the attachment's own, then, under the lock, what it shared.
+/// Where something of the first stays, the second stays too: it may be in use.
+pub(super) fn release_all(
+    context: &Context,
+    world: &mut World,
+    attachment: &Attachment,
+    foreign: &[usize],
+    lock: Option<Lock>,
+) -> Vec<Error> {
+    let mut errors = undo(world, &attachment.plan, Part::Free, foreign, &mut |_| Ok(false));
+    if !errors.is_empty() {
+        return errors;
+    }
+    let lock = match lock.map_or_else(|| context.lock(), Ok) {
+        Ok(lock) => lock,
+        Err(error) => return vec![error],
+    };
+    let held = context.roots.held();
+    let mut last = |object: &crate::plan::Object| {
+        keep::release(&held, &object.key(), &attachment.holder())
+            .map_err(|e| kept(format!("release {object}"), &e))
+    };
+    errors.extend(undo(world, &attachment.plan, Part::Locked, foreign, &mut last));
+    drop(lock);
+    errors
+}

@@ -1,0 +1,364 @@
+//! gc: finds by itself what nobody uses any more, says how it knows, and takes
+//! it away. It asks no runtime; what can't be decided stays.
+//!
+//! An attachment is an orphan when its add was cut off (its record says so and
+//! nobody has it locked), when it is from an earlier boot, or when its network
+//! namespace is gone. A namespace is gone when its veth is (the kernel removes
+//! it with the namespace) *and* no process, mount or path leads to it.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use podkeel_keep::{self as keep, Record, Wait};
+
+use super::sweep::Marked;
+use super::{Context, del};
+use crate::conf;
+use crate::error::{Error, Result};
+use crate::ipam::{self, Lease};
+use crate::kernel::ruleset::{Entry, SETS, TABLE};
+use crate::kernel::{Netns, Nft, Rtnl};
+use crate::names;
+use crate::plan::{self, Object};
+use crate::record::{Attachment, State, boot_id, kept};
+
+/// Something that nobody uses any more.
+#[derive(Debug)]
+pub struct Orphan {
+    /// What it is.
+    pub what: String,
+    /// How that is known.
+    pub evidence: String,
+    /// What happened when it was taken away; `None` in a dry run.
+    pub removed: Option<Result<(), Error>>,
+}
+
+/// Something that stays, and why.
+#[derive(Debug)]
+pub struct Kept {
+    /// What it is.
+    pub what: String,
+    /// Why it stays.
+    pub why: String,
+}
+
+/// What gc found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What nobody uses any more.
+    pub orphans: Vec<Orphan>,
+    /// What is in use, or can't be decided.
+    pub kept: Vec<Kept>,
+}
+
+/// Whether an attachment is still in use.
+enum Use {
+    Alive(String),
+    Unknown(String),
+    Orphan(String),
+}
+
+/// Looks at everything, and unless `dry_run` takes away what nobody uses.
+pub fn gc(context: &Context, dry_run: bool) -> Result<Found> {
+    let mut found = Found::default();
+    records(context, dry_run, &mut found)?;
+    context.go_on()?;
+    strays(context, dry_run, &mut found)?;
+    shared(context, dry_run, &mut found)?;
+    leases(context, dry_run, &mut found)?;
+    if !dry_run {
+        for dir in [context.roots.net(), context.roots.held()] {
+            keep::sweep(&dir).map_err(|e| kept("clear away unfinished files", &e))?;
+        }
+        context.tidy();
+    }
+    Ok(found)
+}
+
+fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
+    let boot = boot_id()?;
+    let net = context.roots.net();
+    for relative in keep::list(&net).map_err(|e| kept("list records", &e))? {
+        let name = relative.with_extension("").display().to_string();
+        let record = match Record::open_locked(&net, &relative, Wait::No) {
+            Ok(record) => record,
+            Err(e) if e.is_missing() => continue,
+            Err(e) if e.is_busy() => {
+                found
+                    .kept
+                    .push(Kept { what: name, why: "another netsetup is at work on it".into() });
+                continue;
+            }
+            Err(e) => return Err(kept(format!("read record {name}"), &e)),
+        };
+        let bytes = record.read().map_err(|e| kept(format!("read record {name}"), &e))?;
+        let Some(attachment) = Attachment::from_bytes(&bytes) else {
+            let removed = (!dry_run)
+                .then(|| record.remove().map_err(|e| kept(format!("remove record {name}"), &e)));
+            let evidence = "its record is torn; what wore its mark is found below".into();
+            found.orphans.push(Orphan { what: format!("record {name}"), evidence, removed });
+            continue;
+        };
+        let what = format!("attachment {}", attachment.id);
+        match in_use(&attachment, &boot)? {
+            Use::Alive(why) | Use::Unknown(why) => found.kept.push(Kept { what, why }),
+            Use::Orphan(evidence) => {
+                let removed = (!dry_run).then(|| {
+                    let errors = del::take_down(context, &attachment.id, record)?;
+                    errors.into_iter().next().map_or(Ok(()), Err)
+                });
+                found.orphans.push(Orphan { what, evidence, removed });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn in_use(attachment: &Attachment, boot: &str) -> Result<Use> {
+    if attachment.boot != boot {
+        return Ok(Use::Orphan(
+            "it is from an earlier boot, which no network namespace survives".into(),
+        ));
+    }
+    if attachment.state == State::Adding {
+        return Ok(Use::Orphan(
+            "its add was cut off: the record says adding, and nobody is at work on it".into(),
+        ));
+    }
+    let id = &attachment.netns;
+    let path = id.path.display();
+    if is_at(&id.path, attachment) {
+        return Ok(Use::Alive(format!("its network namespace is at {path}")));
+    }
+    let mut host = Rtnl::open()?;
+    for step in &attachment.plan.steps {
+        if let Object::Veth(veth) = &step.what
+            && host.link(&veth.name)?.is_some_and(|link| attachment.mark.is(link.alias.as_deref()))
+        {
+            return Ok(Use::Alive(format!(
+                "{} still has its peer {}, so its namespace lives",
+                veth.name, veth.peer
+            )));
+        }
+    }
+    Ok(match search(attachment) {
+        Search::At(place) => Use::Alive(format!("its network namespace is held by {place}")),
+        Search::Blind(why) => Use::Unknown(format!(
+            "its veth is gone, but who holds its namespace can't be seen: {why}"
+        )),
+        Search::Nowhere(looked) => Use::Orphan(format!(
+            "its network namespace is gone: {path} isn't net:[{}], its veth vanished, and none of {looked} holds it",
+            id.inode
+        )),
+    })
+}
+
+fn is_at(path: &Path, attachment: &Attachment) -> bool {
+    let Ok(netns) = Netns::open(path) else { return false };
+    if netns.inode != attachment.netns.inode {
+        return false;
+    }
+    match attachment.netns.cookie {
+        None => true,
+        Some(_) => netns
+            .visit(Rtnl::open)
+            .is_ok_and(|r| attachment.netns.is(netns.inode, r.socket.netns_cookie())),
+    }
+}
+
+enum Search {
+    At(String),
+    Blind(String),
+    Nowhere(String),
+}
+
+/// Looks for a namespace in every process and every mount that can be seen.
+fn search(attachment: &Attachment) -> Search {
+    let wanted = format!("net:[{}]", attachment.netns.inode);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for line in mounts.lines().filter(|line| line.contains(&wanted)) {
+        let at = line.split(' ').nth(4).unwrap_or_default();
+        if is_at(Path::new(at), attachment) {
+            return Search::At(format!("the mount {at}"));
+        }
+    }
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Search::Blind("/proc can't be read".into());
+    };
+    let mut processes = 0;
+    for entry in entries.flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let path = entry.path().join("ns/net");
+        match std::fs::read_link(&path) {
+            Ok(link) if link.to_string_lossy() == wanted && is_at(&path, attachment) => {
+                return Search::At(format!("process {pid}"));
+            }
+            Ok(_) => processes += 1,
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Search::Blind(format!("process {pid} may not be looked at"));
+            }
+            Err(_) => {} // it ended, or it is a zombie, which holds no namespace
+        }
+    }
+    Search::Nowhere(format!("{processes} processes and {} mounts", mounts.lines().count()))
+}
+
+/// What wears a mark that no record has.
+fn strays(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
+    let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
+    let marked = Marked::find(&mut host, &mut nft, &|_| true)?;
+    // Records are read after the marks: an attachment that is being added has
+    // its record before it has anything that wears its mark.
+    let known: HashSet<String> = all_marks(context)?;
+    let mut strays: Vec<String> =
+        marked.marks().filter(|m| !known.contains(*m)).map(str::to_owned).collect();
+    strays.sort();
+    strays.dedup();
+    for stray in strays {
+        let what = format!("objects marked {:?}", names::owner_of(&stray).unwrap_or_default());
+        let evidence = format!("no record has their mark ({stray})");
+        let removed = (!dry_run).then(|| {
+            let theirs = Marked::find(&mut host, &mut nft, &|mark| mark == stray)?;
+            theirs.remove(&mut host, &mut nft).map(|_| ())
+        });
+        found.orphans.push(Orphan { what, evidence, removed });
+    }
+    Ok(())
+}
+
+fn all_marks(context: &Context) -> Result<HashSet<String>> {
+    let records = crate::record::all(&context.roots)?;
+    Ok(records.into_iter().filter_map(|(_, a)| a).map(|a| a.mark.to_string()).collect())
+}
+
+/// What is shared and wears our mark, with no holder left.
+fn shared(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
+    let _lock = context.lock()?;
+    let live: HashSet<String> = crate::record::all(&context.roots)?
+        .into_iter()
+        .filter_map(|(_, a)| a)
+        .map(|a| a.holder())
+        .collect();
+    drop_dead_holders(context, dry_run, &live, found)?;
+    let held = keep::keys(&context.roots.held()).map_err(|e| kept("list what is held", &e))?;
+    let free = |key: &str| !held.contains(&keep::file_name(key));
+    let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
+    let links = host.links()?;
+    for link in links.iter().filter(|l| l.alias.as_deref() == Some(names::SHARED) && l.family == 0)
+    {
+        let has_ports =
+            links.iter().any(|port| port.family == 0 && port.master == Some(link.index));
+        if free(&format!("bridge:{}", link.name)) && !has_ports {
+            let removed = (!dry_run).then(|| plan::drop_bridge(&mut host, &link.name));
+            found.orphans.push(nobody_holds(format!("bridge {}", link.name), removed));
+        }
+    }
+    for (set, ..) in SETS.iter().filter(|(name, ..)| name.starts_with("own")) {
+        for elem in nft.all_elems(TABLE, set)? {
+            let key = Entry::read_own(&elem).map(|entry| Object::Entry(entry).key());
+            if elem.comment.as_deref() == Some(names::SHARED) && key.as_deref().is_some_and(free) {
+                let keys = [(*set, podkeel_wire::nf::Elem { comment: None, ..elem })];
+                let removed = (!dry_run)
+                    .then(|| plan::drop_elems(&mut nft, &keys, &|c| c == Some(names::SHARED)));
+                found.orphans.push(nobody_holds(
+                    format!("element {} of set {set}", key.unwrap_or_default()),
+                    removed,
+                ));
+            }
+        }
+    }
+    if free("ruleset") && nft.table(TABLE)?.is_some() && plan::is_empty(&mut nft)? {
+        let removed = (!dry_run).then(|| plan::drop_ruleset(&mut nft));
+        found.orphans.push(nobody_holds("nftables table inet podkeel".into(), removed));
+    }
+    Ok(())
+}
+
+fn nobody_holds(what: String, removed: Option<Result<()>>) -> Orphan {
+    Orphan { what, evidence: "it wears our mark and no attachment holds it".into(), removed }
+}
+
+/// A holder whose record is gone holds nothing.
+fn drop_dead_holders(
+    context: &Context,
+    dry_run: bool,
+    live: &HashSet<String>,
+    found: &mut Found,
+) -> Result<()> {
+    let root = context.roots.held();
+    for key in keep::keys(&root).map_err(|e| kept("list what is held", &e))? {
+        for (holder, _) in keep::holders(&root, &key)
+            .map_err(|e| kept(format!("list the holders of {key}"), &e))?
+        {
+            if live.contains(&holder) {
+                continue;
+            }
+            let released = (!dry_run).then(|| {
+                keep::release(&root, &key, &holder)
+                    .map(|_| ())
+                    .map_err(|e| kept(format!("release {key}"), &e))
+            });
+            let evidence = "no record has this attachment".into();
+            found.orphans.push(Orphan {
+                what: format!("holder {holder} of {key}"),
+                evidence,
+                removed: released,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Leases of our networks that no record has. They carry no boot id, but no
+/// namespace survives a boot: what was leased before it is free.
+fn leases(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
+    let booted = booted_at()?;
+    let recorded: HashSet<_> = crate::record::all(&context.roots)?
+        .into_iter()
+        .filter_map(|(_, a)| a)
+        .map(|a| (a.id.network, a.id.container, a.id.ifname))
+        .collect();
+    for (network, _) in conf::names(&context.roots) {
+        let dir = context.roots.leases.join(&network);
+        for lease in ipam::host_local::leases(&dir)? {
+            if recorded.contains(&(network.clone(), lease.id.clone(), lease.ifname.clone())) {
+                continue;
+            }
+            let what = format!(
+                "lease {} of network {network}, to {}/{}",
+                lease.ip, lease.id, lease.ifname
+            );
+            if lease.since + CLOCK_SLACK < booted {
+                let evidence = "no record has it, and it was made before this boot".into();
+                let lease = Lease {
+                    dir: dir.clone(),
+                    ip: lease.ip,
+                    id: lease.id,
+                    ifname: lease.ifname,
+                    set: 0,
+                };
+                let removed = (!dry_run).then(|| lease.drop().map(|_| ()));
+                found.orphans.push(Orphan { what, evidence, removed });
+            } else {
+                let why = "no record of ours has it; it may be another program's".into();
+                found.kept.push(Kept { what, why });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The clock may be set a little after the boot.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
+
+/// /proc/stat's btime: seconds since the epoch.
+fn booted_at() -> Result<SystemTime> {
+    let stat =
+        std::fs::read_to_string("/proc/stat").map_err(|e| Error::io("read /proc/stat", &e))?;
+    let seconds = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))
+        .and_then(|s| s.trim().parse().ok());
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unwrap_or(0)))
+}

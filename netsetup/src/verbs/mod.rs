@@ -1,0 +1,130 @@
+//! The verbs, written once for every driver.
+
+mod add;
+mod check;
+mod del;
+pub mod gc;
+pub mod map;
+mod sweep;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+pub use add::{Added, Outcome, Prepared, add, explain};
+pub use check::{Checked, check};
+pub use del::{Deleted, del, del_container};
+use podkeel_keep::{Lock, Wait};
+
+use crate::conf::Network;
+use crate::error::{Error, Kind, Result};
+use crate::kernel::Netns;
+use crate::record::{Id, Process, kept};
+use crate::request::{SysctlSetting, Wishes};
+use crate::roots::Roots;
+
+/// How long one netsetup waits for another that is at work on the same thing.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What every verb needs to know.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where state lives.
+    pub roots: Roots,
+    /// The signal that asks for an end, or 0. Whoever sets it gets a rollback.
+    pub signal: Arc<AtomicUsize>,
+}
+
+impl Context {
+    /// A context that no signal interrupts.
+    pub fn new(roots: Roots) -> Context {
+        Context { roots, signal: Arc::default() }
+    }
+
+    /// Fails once a signal asked for an end.
+    pub fn go_on(&self) -> Result<()> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            signal => {
+                let why = format!("signal {signal} came; all was rolled back");
+                Err(Error::new(Kind::Interrupted(signal as i32), "finish", why))
+            }
+        }
+    }
+
+    /// The lock around find-or-make of what attachments share.
+    fn lock(&self) -> Result<Lock> {
+        Lock::exclusive(&self.roots.run, Wait::Until(PATIENCE))
+            .map_err(|e| kept(format!("lock {}", self.roots.run.display()), &e))
+    }
+}
+
+impl Context {
+    /// Removes the roots of records once nothing is in them any more.
+    fn tidy(&self) {
+        for dir in [self.roots.net(), self.roots.held(), self.roots.run.clone()] {
+            if let Ok(lock) = Lock::exclusive(&dir, Wait::No) {
+                lock.tidy();
+            }
+        }
+    }
+}
+
+/// An attachment that somebody wants.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The network.
+    pub network: Network,
+    /// Container id.
+    pub container: String,
+    /// Name of the interface in the pod.
+    pub ifname: String,
+    /// What the caller asks for beyond the network's list.
+    pub wishes: Wishes,
+    /// Whether a default route may be set.
+    pub default_route: bool,
+}
+
+impl Wanted {
+    /// The sysctls to set: the list's, then the caller's, for this interface.
+    pub fn sysctls(&self) -> Vec<SysctlSetting> {
+        let all = self.network.sysctls().chain(&self.wishes.sysctls);
+        all.cloned().map(|setting| setting.on_interface(&self.ifname)).collect()
+    }
+
+    /// The three words that name it.
+    pub fn id(&self) -> Id {
+        let (network, container) = (self.network.name.clone(), self.container.clone());
+        Id { network, container, ifname: self.ifname.clone() }
+    }
+}
+
+/// The pod that is to be attached.
+#[derive(Debug)]
+pub struct Target {
+    /// Its namespace.
+    pub netns: Netns,
+    /// Its first process, where it is known.
+    pub process: Option<Process>,
+}
+
+impl Target {
+    /// The pod of a process.
+    pub fn of_process(pid: i32) -> Result<Target> {
+        let process = Process::read(pid);
+        let netns = Netns::of_process(pid)?;
+        // Read again: the namespace is that of this process and no later one.
+        match process.filter(|p| p.lives()) {
+            Some(process) => Ok(Target { netns, process: Some(process) }),
+            None => {
+                let what = format!("find the network namespace of process {pid}");
+                Err(Error::new(Kind::Missing, what, "no such process, or it has ended"))
+            }
+        }
+    }
+
+    /// The pod behind a namespace's path.
+    pub fn of_path(path: &std::path::Path) -> Result<Target> {
+        Ok(Target { netns: Netns::open(path)?, process: None })
+    }
+}

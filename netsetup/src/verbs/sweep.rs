@@ -1,0 +1,82 @@
+//! Without a record the marks are what is left to go by: links by their alias,
+//! nftables elements by their comment, leases by what is in them.
+
+use podkeel_wire::nf::Elem;
+use podkeel_wire::rt::LinkInfo;
+
+use super::Context;
+use crate::error::Result;
+use crate::ipam::{self, Lease};
+use crate::kernel::ruleset::{SETS, TABLE};
+use crate::kernel::{Nft, Rtnl};
+use crate::names::{self, Mark};
+use crate::plan::drop_elems;
+use crate::record::Id;
+
+/// Objects that wear marks.
+#[derive(Debug, Default)]
+pub(super) struct Marked {
+    /// Links with a mark as their alias.
+    pub(super) links: Vec<LinkInfo>,
+    /// Elements with a mark as their comment, and the set that each is in.
+    pub(super) elems: Vec<(&'static str, Elem)>,
+}
+
+impl Marked {
+    /// Everything in this namespace whose mark `is` wanted.
+    pub(super) fn find(
+        host: &mut Rtnl,
+        nft: &mut Nft,
+        is: &dyn Fn(&str) -> bool,
+    ) -> Result<Marked> {
+        let wanted =
+            |text: &Option<String>| text.as_deref().is_some_and(|t| names::is_mark(t) && is(t));
+        let mut found = Marked { links: host.links()?, elems: Vec::new() };
+        found.links.retain(|link| link.family == libc::AF_UNSPEC as u8 && wanted(&link.alias));
+        for (set, ..) in SETS {
+            let elems = nft.all_elems(TABLE, set)?;
+            found.elems.extend(elems.into_iter().filter(|e| wanted(&e.comment)).map(|e| (set, e)));
+        }
+        Ok(found)
+    }
+
+    /// The marks themselves.
+    pub(super) fn marks(&self) -> impl Iterator<Item = &str> {
+        let links = self.links.iter().filter_map(|l| l.alias.as_deref());
+        links.chain(self.elems.iter().filter_map(|(_, e)| e.comment.as_deref()))
+    }
+
+    /// Takes them away, looking at each mark once more.
+    pub(super) fn remove(self, host: &mut Rtnl, nft: &mut Nft) -> Result<bool> {
+        let any = !self.links.is_empty() || !self.elems.is_empty();
+        let marks: Vec<String> = self.marks().map(str::to_owned).collect();
+        let keys: Vec<(&str, Elem)> = self.elems.into_iter().collect();
+        drop_elems(nft, &keys, &|comment| comment.is_some_and(|c| marks.iter().any(|m| m == c)))?;
+        for link in &self.links {
+            host.delete_link(link)?;
+        }
+        Ok(any)
+    }
+}
+
+/// Takes away everything that wears the mark of this attachment, whichever life of it.
+pub(super) fn owner(context: &Context, id: &Id) -> Result<bool> {
+    let mark = Mark::new(0, &id.network, &id.container, &id.ifname);
+    let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
+    let marked = Marked::find(&mut host, &mut nft, &|text| mark.same_owner(Some(text)))?;
+    let mut any = marked.remove(&mut host, &mut nft)?;
+    let dir = context.roots.leases.join(&id.network);
+    for lease in ipam::host_local::leases(&dir)? {
+        if lease.id == id.container && lease.ifname == id.ifname {
+            any |= Lease {
+                dir: dir.clone(),
+                ip: lease.ip,
+                id: lease.id,
+                ifname: lease.ifname,
+                set: 0,
+            }
+            .drop()?;
+        }
+    }
+    Ok(any)
+}
