@@ -5,6 +5,7 @@ use std::{
     io::{Read, Write},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
+    thread,
     time::Duration,
 };
 
@@ -146,7 +147,12 @@ pub(crate) fn publish(
 ) -> Result<File> {
     let path = dir.join(name);
     check_name(&path, name)?;
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS as u64 {
+        // Out of step with a remover that comes each time between our making a
+        // directory and our locking it: half a second in all.
+        if round > 10 {
+            thread::sleep(Duration::from_micros(round));
+        }
         let at = dir::open_or_make(dir, modes.dir)?;
         let attempt = match way {
             Way::Unnamed => by_unnamed(&at, dir, name, bytes, modes.file),
@@ -158,7 +164,7 @@ pub(crate) fn publish(
             Attempt::Unsupported => way = if way == Way::Unnamed { Way::Rename } else { Way::Link },
         }
     }
-    Err(Error::new("claim", path, Errno::NOENT))
+    Err(Error::new("claim", path, Errno::AGAIN))
 }
 
 fn by_unnamed(at: &OwnedFd, dir: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<Attempt> {
@@ -170,6 +176,7 @@ fn by_unnamed(at: &OwnedFd, dir: &Path, name: &str, bytes: &[u8], mode: u32) -> 
         // EISDIR: a kernel or file system that takes the flag for O_DIRECTORY.
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => return Ok(Attempt::Unsupported),
         // ENOENT by most file systems, EPERM by ext4.
+        Err(Errno::NOENT) => return Ok(Attempt::Again),
         Err(_) if is_removed(at, dir)? => return Ok(Attempt::Again),
         Err(errno) => return fail(errno),
     };

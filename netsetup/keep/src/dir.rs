@@ -50,7 +50,7 @@ pub(crate) fn make(dir: &Path, mode: u32) -> Result<OwnedFd> {
             Err(errno) => return Err(Error::new("create directory", dir, errno)),
         }
     }
-    Err(Error::new("create directory", dir, Errno::NOENT))
+    Err(Error::new("create directory", dir, Errno::AGAIN))
 }
 
 /// Opens `dir` for calls that take a directory descriptor; makes it with `mode` first if it is missing.

@@ -39,7 +39,7 @@ pub fn hold(root: &Path, key: &str, holder: &str, target: &str) -> Result<()> {
             Err(errno) => return Err(Error::new("hold", link, errno)),
         }
     }
-    Err(Error::new("hold", link, Errno::NOENT))
+    Err(Error::new("hold", link, Errno::AGAIN))
 }
 
 /// Notes that `holder` no longer needs `key`; true if nobody does now. Released

@@ -25,7 +25,7 @@ pub enum Wait {
 }
 
 /// How often a step is tried again because others came in between. Each of these
-/// rounds means that somebody else got on, and takes microseconds.
+/// rounds means that somebody else got on, and takes microseconds. EAGAIN after that.
 pub(crate) const ROUNDS: usize = 1000;
 
 /// An exclusive lock, given back when the value is dropped or the process dies.
