@@ -96,6 +96,8 @@ pub struct Attachment {
     pub boot: String,
     /// The pod's namespace.
     pub netns: NetnsId,
+    /// The id by which the host's namespace knows the pod's, once a veth links them.
+    pub nsid: Option<u32>,
     /// The container's first process, where it is known.
     pub process: Option<Process>,
     /// Everything that is made, and what was before.
@@ -151,7 +153,10 @@ pub fn all(roots: &Roots) -> Result<Vec<(PathBuf, Option<Attachment>)>> {
             Ok(bytes) => found.push((relative, Attachment::from_bytes(&bytes))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => {
-                return Err(Error::io(format!("read record {}", net.join(&relative).display()), &e));
+                return Err(Error::io(
+                    format!("read record {}", net.join(&relative).display()),
+                    &e,
+                ));
             }
         }
     }

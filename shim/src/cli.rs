@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::verb;
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 the kernel refused; 2 bad words; 6 permission is missing";
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 the kernel refused; 2 bad words; 6 permission is missing";
 
 /// Pods from nothing but a kernel.
 #[derive(Parser, Debug)]

@@ -95,6 +95,13 @@ impl Rtnl {
         }
     }
 
+    /// The ids of the namespaces that this one knows. The kernel takes an id
+    /// out when the namespace dies, and may give it to another later.
+    pub fn nsids(&mut self) -> Result<Vec<u32>> {
+        let found = self.socket.dump(|b| _ = rt::dump_nsids(b), rt::read_nsid)?;
+        found.map_err(|r| r.error("list the ids of network namespaces"))
+    }
+
     /// Deletes a link by index. Returns false where it was gone already.
     /// The kernel lets the caller wait for an RCU grace period, about 20 ms.
     pub fn delete_link(&mut self, link: &LinkInfo) -> Result<bool> {

@@ -253,6 +253,8 @@ fn write_veth(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result<()> {
         rt::REQUEST,
         &Link { name: Some(&veth.name), alias: Some(&alias), port, ..Link::default() },
     );
+    // The answer tells the id that the host's namespace has given the pod's.
+    rt::get_link(batch, &veth.name);
     Ok(())
 }
 
@@ -267,7 +269,12 @@ fn flush(
     let Pending { batch, owners } = std::mem::replace(pending, empty);
     let mut seen = Vec::new();
     let refused = rtnl.socket.exchange(batch, |m| seen.extend(rt::LinkInfo::read(m)))?;
-    seen.iter().for_each(|link| rtnl.learn(link));
+    for link in &seen {
+        rtnl.learn(link);
+    }
+    if side == Side::Host {
+        world.nsid = seen.iter().find_map(|link| link.peer_netns).or(world.nsid);
+    }
     stopped(&refused, &owners, steps)
 }
 

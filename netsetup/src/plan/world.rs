@@ -32,13 +32,15 @@ pub struct World {
     pub pod: Option<Pod>,
     /// Who is at work.
     pub mark: Mark,
+    /// The id by which the host's namespace knows the pod's, seen when the veth was made.
+    pub nsid: Option<u32>,
     nft: Option<Nft>,
 }
 
 impl World {
     /// A world around these sockets.
     pub fn new(host: Rtnl, pod: Option<Pod>, mark: Mark) -> World {
-        World { host, pod, mark, nft: None }
+        World { host, pod, mark, nsid: None, nft: None }
     }
 
     /// The nftables socket, opened when it is first needed.

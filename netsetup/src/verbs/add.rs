@@ -70,6 +70,7 @@ pub fn add(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
         match commit(context, &mut world, &attachment, lock) {
             Ok(()) => {
                 attachment.state = State::Complete;
+                attachment.nsid = world.nsid;
                 finish(context, &mut world, &attachment, record)?;
                 prepared.leases.remember();
                 return Ok(Outcome::Added(Added { attachment, warnings: prepared.warnings }));
@@ -217,6 +218,7 @@ fn describe(
         mark: world.mark.clone(),
         boot: boot_id()?,
         netns: pod.netns.id(&pod.rtnl.socket),
+        nsid: None,
         process,
         plan: prepared.plan.clone(),
         result: prepared.result.to_json(CNI_VERSION)?,

@@ -1,27 +1,26 @@
 //! gc: finds by itself what nobody uses any more, says how it knows, and takes
 //! it away. It asks no runtime; what can't be decided stays.
 //!
-//! An attachment is an orphan when its add was cut off (its record says so and
-//! nobody has it locked), when it is from an earlier boot, or when its network
-//! namespace is gone. A namespace is gone when its veth is (the kernel removes
-//! it with the namespace) *and* no process, mount or path leads to it.
+//! When an attachment is an orphan, `alive` says. What is shared is one when no
+//! attachment holds it, what wears a mark when no record has that mark, a lease
+//! when it is older than the boot.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use podkeel_keep::{self as keep, Record, Wait};
 
+use super::alive::{Use, in_use};
 use super::sweep::Marked;
 use super::{Context, del};
 use crate::conf;
 use crate::error::{Error, Result};
 use crate::ipam::{self, Lease};
 use crate::kernel::ruleset::{Entry, SETS, TABLE};
-use crate::kernel::{Netns, Nft, Rtnl};
+use crate::kernel::{Nft, Rtnl};
 use crate::names;
 use crate::plan::{self, Object};
-use crate::record::{Attachment, State, boot_id, kept};
+use crate::record::{Attachment, boot_id, kept};
 
 /// Something that nobody uses any more.
 #[derive(Debug)]
@@ -52,13 +51,6 @@ pub struct Found {
     pub kept: Vec<Kept>,
 }
 
-/// Whether an attachment is still in use.
-enum Use {
-    Alive(String),
-    Unknown(String),
-    Orphan(String),
-}
-
 /// Looks at everything, and unless `dry_run` takes away what nobody uses.
 pub fn gc(context: &Context, dry_run: bool) -> Result<Found> {
     let mut found = Found::default();
@@ -79,6 +71,8 @@ pub fn gc(context: &Context, dry_run: bool) -> Result<Found> {
 fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
     let boot = boot_id()?;
     let net = context.roots.net();
+    let others: Vec<Attachment> =
+        crate::record::all(&context.roots)?.into_iter().filter_map(|(_, a)| a).collect();
     for relative in keep::list(&net).map_err(|e| kept("list records", &e))? {
         let name = relative.with_extension("").display().to_string();
         let record = match Record::open_locked(&net, &relative, Wait::No) {
@@ -101,7 +95,7 @@ fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
             continue;
         };
         let what = format!("attachment {}", attachment.id);
-        match in_use(&attachment, &boot)? {
+        match in_use(&attachment, &boot, &others)? {
             Use::Alive(why) | Use::Unknown(why) => found.kept.push(Kept { what, why }),
             Use::Orphan(evidence) => {
                 let removed = (!dry_run).then(|| {
@@ -113,95 +107,6 @@ fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn in_use(attachment: &Attachment, boot: &str) -> Result<Use> {
-    if attachment.boot != boot {
-        return Ok(Use::Orphan(
-            "it is from an earlier boot, which no network namespace survives".into(),
-        ));
-    }
-    if attachment.state == State::Adding {
-        return Ok(Use::Orphan(
-            "its add was cut off: the record says adding, and nobody is at work on it".into(),
-        ));
-    }
-    let id = &attachment.netns;
-    let path = id.path.display();
-    if is_at(&id.path, attachment) {
-        return Ok(Use::Alive(format!("its network namespace is at {path}")));
-    }
-    let mut host = Rtnl::open()?;
-    for step in &attachment.plan.steps {
-        if let Object::Veth(veth) = &step.what
-            && host.link(&veth.name)?.is_some_and(|link| attachment.mark.is(link.alias.as_deref()))
-        {
-            return Ok(Use::Alive(format!(
-                "{} still has its peer {}, so its namespace lives",
-                veth.name, veth.peer
-            )));
-        }
-    }
-    Ok(match search(attachment) {
-        Search::At(place) => Use::Alive(format!("its network namespace is held by {place}")),
-        Search::Blind(why) => Use::Unknown(format!(
-            "its veth is gone, but who holds its namespace can't be seen: {why}"
-        )),
-        Search::Nowhere(looked) => Use::Orphan(format!(
-            "its network namespace is gone: {path} isn't net:[{}], its veth vanished, and none of {looked} holds it",
-            id.inode
-        )),
-    })
-}
-
-fn is_at(path: &Path, attachment: &Attachment) -> bool {
-    let Ok(netns) = Netns::open(path) else { return false };
-    if netns.inode != attachment.netns.inode {
-        return false;
-    }
-    match attachment.netns.cookie {
-        None => true,
-        Some(_) => netns
-            .visit(Rtnl::open)
-            .is_ok_and(|r| attachment.netns.is(netns.inode, r.socket.netns_cookie())),
-    }
-}
-
-enum Search {
-    At(String),
-    Blind(String),
-    Nowhere(String),
-}
-
-/// Looks for a namespace in every process and every mount that can be seen.
-fn search(attachment: &Attachment) -> Search {
-    let wanted = format!("net:[{}]", attachment.netns.inode);
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    for line in mounts.lines().filter(|line| line.contains(&wanted)) {
-        let at = line.split(' ').nth(4).unwrap_or_default();
-        if is_at(Path::new(at), attachment) {
-            return Search::At(format!("the mount {at}"));
-        }
-    }
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Search::Blind("/proc can't be read".into());
-    };
-    let mut processes = 0;
-    for entry in entries.flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let path = entry.path().join("ns/net");
-        match std::fs::read_link(&path) {
-            Ok(link) if link.to_string_lossy() == wanted && is_at(&path, attachment) => {
-                return Search::At(format!("process {pid}"));
-            }
-            Ok(_) => processes += 1,
-            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-                return Search::Blind(format!("process {pid} may not be looked at"));
-            }
-            Err(_) => {} // it ended, or it is a zombie, which holds no namespace
-        }
-    }
-    Search::Nowhere(format!("{processes} processes and {} mounts", mounts.lines().count()))
 }
 
 /// What wears a mark that no record has.

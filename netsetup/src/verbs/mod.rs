@@ -1,6 +1,7 @@
 //! The verbs, written once for every driver.
 
 mod add;
+mod alive;
 mod check;
 mod del;
 pub mod gc;

@@ -243,6 +243,19 @@ pub fn dump_routes(batch: &mut Batch, family: u8) -> u32 {
     batch.add(libc::RTM_GETROUTE, DUMP, |m| m.body(&body))
 }
 
+/// Appends a dump of the ids by which this namespace knows others (RTM_GETNSID).
+pub fn dump_nsids(batch: &mut Batch) -> u32 {
+    // struct rtgenmsg: the family, AF_UNSPEC.
+    batch.add(libc::RTM_GETNSID, DUMP, |m| m.body(&[0]))
+}
+
+/// The id in an RTM_NEWNSID of the kernel. Source: linux/net_namespace.h, NETNSA_NSID.
+pub fn read_nsid(message: &Message<'_>) -> Option<u32> {
+    const NETNSA_NSID: u16 = 1;
+    let nsid = (message.kind == libc::RTM_NEWNSID).then(|| message.attrs(1).find(NETNSA_NSID))?;
+    nsid.and_then(u32_of)
+}
+
 fn route_body(m: &mut Msg<'_>, route: &Route) {
     let (dst, prefix) = route.dst;
     let scope = if route.gateway.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };

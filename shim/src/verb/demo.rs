@@ -75,7 +75,8 @@ fn report(result: Result<()>) -> i32 {
 fn become_root(uid: u32, gid: u32) -> Result<()> {
     let write = |file: &str, text: String| {
         fs::write(format!("/proc/self/{file}"), text).map_err(|e| {
-            let error = Error::io(format!("write /proc/self/{file} of the demo's user namespace"), &e);
+            let error =
+                Error::io(format!("write /proc/self/{file} of the demo's user namespace"), &e);
             error.kind(Kind::Denied).hint(knobs())
         })
     };
@@ -103,7 +104,11 @@ fn knobs() -> String {
     let off = [
         ("user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
         ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
-        ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
+        (
+            "kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
     ];
     let closed = off.iter().filter(|(file, value, _)| {
         fs::read_to_string(format!("/proc/sys/{file}")).is_ok_and(|is| is.trim() == *value)
@@ -114,7 +119,10 @@ fn knobs() -> String {
                 or the limit user.max_user_namespaces"
             .into();
     }
-    format!("this host forbids user namespaces to you; root may allow them with: {}", open.join("; "))
+    format!(
+        "this host forbids user namespaces to you; root may allow them with: {}",
+        open.join("; ")
+    )
 }
 
 /// What can be shown all the same: pause runs, and ends when it is told to.
@@ -131,7 +139,9 @@ fn without_namespaces(error: &Error, pause: &'static [u8]) -> i32 {
         child.wait()
     });
     match ended {
-        Ok(WaitStatus::Exited(_, 0)) => println!("pause ended with exit code 0. The network part was not run."),
+        Ok(WaitStatus::Exited(_, 0)) => {
+            println!("pause ended with exit code 0. The network part was not run.")
+        }
         other => println!("pause did not end as it should: {other:?}"),
     }
     Kind::Denied.exit_code()
@@ -145,12 +155,18 @@ fn show(pause: &'static [u8]) -> Result<()> {
         leases: "/run/leases".into(),
         conf: Vec::new(),
     });
-    let kinds = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    let kinds = CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
     let pod = start("pause", kinds, || {
         eprintln!("shim: cannot start pause: {}", process::exec("pause", pause, &[]));
         1
     })?;
-    println!("1. pause ({} bytes) is process 1 of a pod: new pid, net, ipc and uts namespaces", pause.len());
+    println!(
+        "1. pause ({} bytes) is process 1 of a pod: new pid, net, ipc and uts namespaces",
+        pause.len()
+    );
 
     attach(&context, Network::builtin()?, "pod", &pod, &["8080:80"])?;
     println!("2. the pod is on network bridge, and port 8080 of this host leads to its port 80");
@@ -170,17 +186,23 @@ fn show(pause: &'static [u8]) -> Result<()> {
 }
 
 fn start(what: &str, namespaces: CloneFlags, job: impl FnOnce() -> i32) -> Result<Child> {
-    process::spawn(namespaces, job).map_err(|errno| Error::errno(format!("start {what}"), errno as i32))
+    process::spawn(namespaces, job)
+        .map_err(|errno| Error::errno(format!("start {what}"), errno as i32))
 }
 
 /// Starts a process in the pod's network namespace and waits until it says that it is ready.
-fn start_in(pod: &Child, what: &str, job: fn(&mut fs::File) -> std::io::Result<()>) -> Result<Child> {
+fn start_in(
+    pod: &Child,
+    what: &str,
+    job: fn(&mut fs::File) -> std::io::Result<()>,
+) -> Result<Child> {
     let failed = |e: &std::io::Error| Error::io(format!("start {what}"), e);
     let netns = fs::File::open(format!("/proc/{}/ns/net", pod.pid())).map_err(|e| failed(&e))?;
     let (mut ready, say) = pipe()?;
     let child = start(what, CloneFlags::empty(), || {
         let mut say = say;
-        let entered = nix::sched::setns(&netns, CloneFlags::CLONE_NEWNET).map_err(std::io::Error::from);
+        let entered =
+            nix::sched::setns(&netns, CloneFlags::CLONE_NEWNET).map_err(std::io::Error::from);
         match entered.and_then(|()| job(&mut say)) {
             Ok(()) => 0,
             Err(e) => {
@@ -241,13 +263,31 @@ fn ask(word: &mut fs::File) -> std::io::Result<()> {
     }
 }
 
-fn attach(context: &Context, network: Network, name: &str, pod: &Child, ports: &[&str]) -> Result<()> {
+fn attach(
+    context: &Context,
+    network: Network,
+    name: &str,
+    pod: &Child,
+    ports: &[&str],
+) -> Result<()> {
     let wishes = Wishes { ports: Publish::parse_all(ports.iter().copied())?, ..Wishes::default() };
-    let wanted = Wanted { network, container: name.into(), ifname: "eth0".into(), wishes, default_route: true };
+    let wanted = Wanted {
+        network,
+        container: name.into(),
+        ifname: "eth0".into(),
+        wishes,
+        default_route: true,
+    };
     match verbs::add(context, &wanted, Target::of_process(pod.pid())?)? {
-        Outcome::Added(added) => added.warnings.iter().for_each(|w| eprintln!("shim: warning: {w}")),
+        Outcome::Added(added) => {
+            added.warnings.iter().for_each(|w| eprintln!("shim: warning: {w}"))
+        }
         Outcome::Already(there) => {
-            return Err(Error::new(Kind::Taken, format!("attach {name}"), format!("{} is there", there.id)));
+            return Err(Error::new(
+                Kind::Taken,
+                format!("attach {name}"),
+                format!("{} is there", there.id),
+            ));
         }
     }
     Ok(())
@@ -268,13 +308,23 @@ fn take_away(context: &Context, pod: Child) -> Result<()> {
     pod.signal(Signal::SIGTERM).map_err(|errno| Error::errno("end pause", errno as i32))?;
     ended_well(pod, "pause")?;
     let left = verbs::gc::gc(context, true)?;
-    let links = fs::read_to_string("/proc/self/net/dev").map_err(|e| Error::io("list the links that are left", &e))?;
-    let links: Vec<&str> = links.lines().filter_map(|l| l.split_once(':')).map(|(name, _)| name.trim()).collect();
-    let clean = left.orphans.is_empty() && left.kept.is_empty() && !Path::new("/run/podkeel").exists();
+    let links = fs::read_to_string("/proc/self/net/dev")
+        .map_err(|e| Error::io("list the links that are left", &e))?;
+    let links: Vec<&str> =
+        links.lines().filter_map(|l| l.split_once(':')).map(|(name, _)| name.trim()).collect();
+    let clean =
+        left.orphans.is_empty() && left.kept.is_empty() && !Path::new("/run/podkeel").exists();
     if !clean || links != ["lo"] {
-        return Err(Error::new(Kind::Failed, "take everything away", format!("this is left: links {links:?}, {left:?}")));
+        return Err(Error::new(
+            Kind::Failed,
+            "take everything away",
+            format!("this is left: links {links:?}, {left:?}"),
+        ));
     }
-    println!("5. all of it is taken away: links left: {}; records, rules, leases left: none", links.join(" "));
+    println!(
+        "5. all of it is taken away: links left: {}; records, rules, leases left: none",
+        links.join(" ")
+    );
     Ok(())
 }
 
