@@ -1,0 +1,235 @@
+//! For every system call of a program: the program dies there, or the call fails;
+//! then the test says whether the world is as it must be.
+//!
+//! ```text
+//! count            once, unharmed: how many calls, and which of them can fail
+//! kill  1, 2, ...  until a run ends before its n-th call
+//! fail  1, 2, ...  the same, with each error that the n-th call can give
+//! ```
+//!
+//! around every run: `prepare()` before it, `verify(&point)` after it. The first
+//! point at which `verify` finds a fault ends the test with the words that are
+//! needed to see it again: `PODKEEL_CRASH_POINT=kill:17`, `=fail:17` or
+//! `=fail:17:ENOSPC` runs only that one.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::syscalls::{Failure, Syscall};
+use super::trace::{self, Action, Outcome, Program};
+
+/// Runs only the point that it names.
+const POINT: &str = "PODKEEL_CRASH_POINT";
+
+/// What was done to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// Nothing: the count at the start, and the run that ends each series.
+    None,
+    /// SIGKILL at the entry of the call.
+    Kill,
+    /// The call returned this error without being made.
+    Fail(Errno),
+}
+
+/// One run of the program, for `verify` to judge.
+#[derive(Debug)]
+pub struct Point {
+    /// What was done to it. The call is in `outcome.reached`.
+    pub harm: Harm,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.harm, &self.outcome.reached) {
+            (Harm::Kill, Some(call)) => write!(f, "killed at {call}"),
+            (Harm::Fail(errno), Some(call)) => write!(f, "{errno:?} from {call}"),
+            _ => write!(f, "unharmed"),
+        }
+    }
+}
+
+/// How many points were tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Calls at which the program was killed.
+    pub kills: usize,
+    /// Pairs of a call and an error.
+    pub fails: usize,
+    /// Those of `fails` after which the program still reported success.
+    pub survived: usize,
+    /// Calls that never fail (see [`Failure::Never`]).
+    pub unfailing: usize,
+    /// Time for all, with `prepare` and `verify`.
+    pub took: Duration,
+}
+
+/// Kills `make()` at each of its system calls, and lets each fail that can.
+///
+/// `prepare` runs before every run, from the state that `verify` left. `verify` runs
+/// after every run, the unharmed ones too; it returns what is wrong (nothing when all
+/// is well), may panic instead, and leaves the world as `prepare` expects it.
+///
+/// Prints the numbers of points; panics at the first fault, or when a run does not end.
+pub fn for_every_point(
+    label: &str,
+    make: &dyn Fn() -> Program,
+    prepare: &mut dyn FnMut(),
+    verify: &mut dyn FnMut(&Point) -> Vec<String>,
+) -> Tally {
+    let only = std::env::var(POINT).ok();
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    prepare();
+    let (calls, outcome) = trace::count(make());
+    judge(label, &Point { harm: Harm::None, outcome }, verify);
+    for n in 1.. {
+        if !wanted(only.as_deref(), "kill", n, None) {
+            if n > calls.len() {
+                break;
+            }
+            continue;
+        }
+        prepare();
+        let outcome = trace::kill_at(make(), n);
+        let reached = outcome.reached.is_some();
+        let harm = if reached { Harm::Kill } else { Harm::None };
+        judge(label, &Point { harm, outcome }, verify);
+        if !reached {
+            break;
+        }
+        tally.kills += 1;
+    }
+    fail_points(label, make, prepare, verify, &calls, only.as_deref(), &mut tally);
+    tally.took = start.elapsed();
+    let points = tally.kills + tally.fails;
+    let seconds = tally.took.as_secs_f64();
+    println!(
+        "{label}: {} kill points, {} fail points ({} of them survived by the program; {} calls \
+         cannot fail) in {seconds:.1} s, {:.0} points/s",
+        tally.kills,
+        tally.fails,
+        tally.survived,
+        tally.unfailing,
+        points as f64 / seconds
+    );
+    assert!(points > 0, "{label}: no point was tried ({POINT}={only:?})");
+    tally
+}
+
+/// The second half of [`for_every_point`].
+fn fail_points(
+    label: &str,
+    make: &dyn Fn() -> Program,
+    prepare: &mut dyn FnMut(),
+    verify: &mut dyn FnMut(&Point) -> Vec<String>,
+    calls: &[Syscall],
+    only: Option<&str>,
+    tally: &mut Tally,
+) {
+    let mut n = 0;
+    'calls: loop {
+        n += 1;
+        let expected = calls.get(n - 1);
+        if expected.is_some_and(|c| matches!(c.failure(), Failure::Never(_))) {
+            tally.unfailing += 1;
+            continue;
+        }
+        for k in 0.. {
+            let known = expected.map(|c| error(c, k));
+            if known == Some(None) {
+                continue 'calls;
+            }
+            if !wanted(only, "fail", n, known.flatten()) {
+                match expected {
+                    Some(_) => continue,
+                    None => break 'calls,
+                }
+            }
+            prepare();
+            let (harm, outcome) = fail_nth(make(), n, k);
+            let (reached, calls_made) = (outcome.reached.is_some(), outcome.calls);
+            let success = outcome.status.success();
+            judge(label, &Point { harm, outcome }, verify);
+            if reached {
+                tally.fails += 1;
+                tally.survived += usize::from(success);
+            } else if calls_made < n {
+                break 'calls;
+            } else {
+                // Threads raced: this time the n-th was one with fewer errors.
+                continue 'calls;
+            }
+        }
+    }
+}
+
+/// The k-th error that this call can give.
+fn error(call: &Syscall, k: usize) -> Option<Errno> {
+    match call.failure() {
+        Failure::With(errors) => errors.get(k).copied(),
+        Failure::Never(_) => None,
+    }
+}
+
+/// Runs the program with the n-th call failing by the k-th error that it can give.
+fn fail_nth(program: Program, n: usize, k: usize) -> (Harm, Outcome) {
+    let mut harm = Harm::None;
+    let outcome = trace::run(program, &mut |at, tid| {
+        if at != n {
+            return Action::Go;
+        }
+        match error(&Syscall::read(at, tid), k) {
+            Some(errno) => {
+                harm = Harm::Fail(errno);
+                Action::Fail(errno)
+            }
+            None => Action::Go,
+        }
+    });
+    (harm, outcome)
+}
+
+/// Whether the variable, if it is set, names this point.
+fn wanted(only: Option<&str>, series: &str, n: usize, errno: Option<Errno>) -> bool {
+    let Some(only) = only else { return true };
+    let mut words = only.split(':');
+    words.next() == Some(series)
+        && words.next() == Some(&n.to_string())
+        && words.next().is_none_or(|word| errno.is_none_or(|e| format!("{e:?}") == word))
+}
+
+/// Lets the test judge one run; panics with all that is known when it finds a fault.
+fn judge(label: &str, point: &Point, verify: &mut dyn FnMut(&Point) -> Vec<String>) {
+    let outcome = &point.outcome;
+    let faults = if outcome.timed_out {
+        vec!["it did not end by itself: killed at its deadline".to_owned()]
+    } else {
+        catch_unwind(AssertUnwindSafe(|| verify(point))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            vec![text.unwrap_or_else(|| "verify panicked".to_owned())]
+        })
+    };
+    if faults.is_empty() {
+        return;
+    }
+    let again = match (point.harm, &outcome.reached) {
+        (Harm::Kill, Some(call)) => format!("{POINT}=kill:{}", call.n),
+        (Harm::Fail(errno), Some(call)) => format!("{POINT}=fail:{}:{errno:?}", call.n),
+        _ => "any run".to_owned(),
+    };
+    panic!(
+        "{label}: {point}; it ended with {}\n  {}\n--- stdout\n{}\n--- stderr\n{}\n\
+         --- see it again: {again}",
+        outcome.status,
+        faults.join("\n  "),
+        outcome.stdout.trim_end(),
+        outcome.stderr.trim_end()
+    );
+}

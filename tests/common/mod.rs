@@ -1,0 +1,110 @@
+//! The harness that the integration tests share: `mod common;` in tests/*.rs.
+//!
+//! ```text
+//! world     each test re-runs itself in namespaces of its own; nothing reaches the host
+//! setup     what such a world finds: fresh /run, /etc, /var/lib, /sys, lo up
+//! netns     name a network namespace, enter it, make one, make a neighbour host
+//! traffic   servers that answer with the address they see, clients with a deadline
+//! prober    a neighbour who keeps knocking while something else happens
+//! dump      the state of the world as words; what two states differ in
+//! flatten   what `ip -j` and `nft -j` print, as the lines of a dump
+//! trace     a program under ptrace: count its system calls, kill it at one, fail one
+//! raw       what the tracer asks of the kernel; all unsafe code of the tests
+//! syscalls  names of system calls, and how each of them can fail
+//! crash     for every system call of a program: die there, or let it fail, then judge
+//! ```
+//!
+//! Tests judge with the tools that people use (`ip`, `nft`), not with our parsers.
+//!
+//! A test that needs root carries `#[ignore = "needs root"]` and calls
+//! `world(Kind::Root, ...)`. Run as root with `--include-ignored` it runs; without,
+//! the test runner counts it as ignored, never as passed; forced without root it
+//! fails and says why. Everything else uses `Kind::User`, which needs no privilege.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each test program uses a part of it"
+)]
+
+pub mod crash;
+pub mod dump;
+mod flatten;
+pub mod netns;
+pub mod prober;
+mod raw;
+mod setup;
+pub mod syscalls;
+pub mod trace;
+pub mod traffic;
+pub mod world;
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+pub use netns::{Neighbour, Ns, in_netns, neighbour, ns_add, ns_del};
+pub use world::{Dirs, Kind, cgroup, dirs, scratch, world};
+
+/// Runs a shell command in the caller's world and expects it to succeed.
+///
+/// Panics with the command and both of its outputs when it does not. Waits until both
+/// outputs are closed: what the command leaves in the background must not hold them
+/// (`daemon >/dev/null 2>&1 &`).
+pub fn sh(command: &str) -> Output {
+    let output = sh_any(command);
+    assert!(output.status.success(), "{}", told(command, &output));
+    output
+}
+
+/// Runs a shell command that is expected to fail; panics when it succeeds.
+pub fn sh_fails(command: &str) -> Output {
+    let output = sh_any(command);
+    assert!(!output.status.success(), "should have failed: {}", told(command, &output));
+    output
+}
+
+/// Runs a shell command and leaves the judgement to the caller.
+pub fn sh_any(command: &str) -> Output {
+    output(Command::new("sh").args(["-c", command]))
+}
+
+/// Runs a shell command and returns what it printed, without the last newline.
+pub fn sh_out(command: &str) -> String {
+    String::from_utf8_lossy(&sh(command).stdout).trim_end().to_owned()
+}
+
+/// Runs a prepared command to its end. stdin is /dev/null unless the command names one.
+///
+/// Panics when the program cannot be started at all: that is the machine's fault.
+pub fn output(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"))
+}
+
+/// Runs a prepared command with `stdin` as its input.
+///
+/// The input is written from a thread of its own, so that a program that answers
+/// before it has read everything cannot block both sides.
+pub fn output_with(command: &mut Command, stdin: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    let mut pipe = child.stdin.take().expect("stdin is piped");
+    std::thread::scope(|scope| {
+        // A program that leaves its input unread closes the pipe; that is its right.
+        scope.spawn(move || pipe.write_all(stdin).ok());
+        child.wait_with_output().unwrap_or_else(|e| panic!("cannot wait for {command:?}: {e}"))
+    })
+}
+
+/// A command with how it ended and what it printed: the text of a failed assertion.
+pub fn told(command: &str, output: &Output) -> String {
+    format!(
+        "`{command}`: {}\n--- stdout\n{}\n--- stderr\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout).trim_end(),
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    )
+}

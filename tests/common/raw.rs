@@ -1,0 +1,115 @@
+//! What the tracer asks of the kernel: the one file of the tests with unsafe code.
+#![allow(unsafe_code, reason = "ptrace and pre_exec; each site says why it is sound")]
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::sys::ptrace::{self, Options};
+use nix::unistd::Pid;
+
+use super::syscalls::Syscall;
+
+/// Starts the program; it stops right after its execve.
+#[allow(clippy::zombie_processes, reason = "wait_any waits for it")]
+pub(super) fn spawn(command: &mut Command) -> Pid {
+    let prepare = || {
+        ptrace::traceme()?;
+        // SAFETY: personality(2) takes a number, touches no memory and is safe to call
+        // between fork and exec.
+        let old = unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
+        if old == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: the closure makes two system calls and neither allocates nor locks, as a
+    // fork of a program with several threads must not.
+    unsafe { command.pre_exec(prepare) };
+    let child = command.spawn().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    let main = Pid::from_raw(child.id().cast_signed());
+    let (pid, status) = wait_any().expect("the program's first stop");
+    assert!(pid == main && libc::WIFSTOPPED(status), "{command:?} did not stop: {status:#x}");
+    let options = Options::PTRACE_O_TRACESYSGOOD
+        | Options::PTRACE_O_EXITKILL
+        | Options::PTRACE_O_TRACECLONE
+        | Options::PTRACE_O_TRACEFORK
+        | Options::PTRACE_O_TRACEVFORK
+        | Options::PTRACE_O_TRACEEXEC;
+    ptrace::setoptions(main, options).expect("PTRACE_SETOPTIONS");
+    main
+}
+
+/// The next change of state of a thread followed by the calling thread; `None` when
+/// there is none left.
+///
+/// Not nix's waitpid: it turns a stop by a real-time signal into an error and loses it.
+pub(super) fn wait_any() -> Option<(Pid, i32)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for an int for the whole call.
+        let pid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL | libc::__WNOTHREAD) };
+        match Errno::result(pid) {
+            Ok(pid) => return Some((Pid::from_raw(pid), status)),
+            Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => return None,
+            Err(e) => panic!("waitpid: {e}"),
+        }
+    }
+}
+
+/// Lets a stopped thread run to its next call, with `signal` delivered (0: none).
+///
+/// Not nix's: it has no real-time signals, with which libc makes all threads change
+/// their user. A thread killed meanwhile is no error; its end is seen next.
+pub(super) fn resume(pid: Pid, signal: i32) {
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: PTRACE_SYSCALL reads and writes no memory of ours; a pid that is not a
+    // stopped tracee of this thread gives ESRCH.
+    unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid.as_raw(), none, libc::c_long::from(signal)) };
+}
+
+/// Kills the process of this thread. An error means that it is gone already.
+pub(super) fn kill(tid: i32) {
+    nix::sys::signal::kill(Pid::from_raw(tid), nix::sys::signal::Signal::SIGKILL).ok();
+}
+
+/// Stops this one thread (a process-wide SIGSTOP would be reported by any of them).
+pub(super) fn stop(tid: i32) {
+    // SAFETY: tkill(2) takes two numbers and touches no memory.
+    unsafe { libc::syscall(libc::SYS_tkill, tid, libc::SIGSTOP) };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("fail_at is written for x86_64: say here how another CPU skips a system call");
+
+/// What is left to do when a failing call returns.
+pub(super) enum AtExit {
+    /// It has been skipped: it returns this.
+    Return(Errno),
+    /// It was made with another first argument, and a call leaves its arguments as
+    /// they are: libc compares this one with the result.
+    RestoreArgument(u64),
+}
+
+/// At the entry of a call: makes the kernel skip it, by giving it a number that is none.
+///
+/// A brk(2) that fails returns the old break, not an error: so it is made, as brk(0).
+pub(super) fn start_failing(pid: Pid, call: &Syscall, errno: Errno) -> AtExit {
+    let mut regs = ptrace::getregs(pid).expect("registers of a stopped thread");
+    let brk = call.name == "brk";
+    if brk {
+        regs.rdi = 0;
+    } else {
+        regs.orig_rax = u64::MAX;
+    }
+    ptrace::setregs(pid, regs).expect("registers of a stopped thread");
+    if brk { AtExit::RestoreArgument(call.args[0]) } else { AtExit::Return(errno) }
+}
+
+/// At its exit.
+pub(super) fn finish_failing(pid: Pid, at_exit: &AtExit) {
+    let mut regs = ptrace::getregs(pid).expect("registers of a stopped thread");
+    match at_exit {
+        AtExit::Return(errno) => regs.rax = i64::from(-(*errno as i32)).cast_unsigned(),
+        AtExit::RestoreArgument(argument) => regs.rdi = *argument,
+    }
+    ptrace::setregs(pid, regs).expect("registers of a stopped thread");
+}
