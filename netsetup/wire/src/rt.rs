@@ -122,7 +122,9 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
         m.u32(libc::IFLA_MASTER, master);
     }
     if let Some(alias) = link.alias {
-        m.text(libc::IFLA_IFALIAS, alias);
+        // Without a NUL, as ip sends it: the kernel counts one in, refuses
+        // then an alias of 255 bytes, and takes "" for an alias of one byte.
+        m.attr(libc::IFLA_IFALIAS, alias.as_bytes());
     }
     if let Some(fd) = link.netns {
         m.u32(libc::IFLA_NET_NS_FD, fd as u32);
