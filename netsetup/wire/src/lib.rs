@@ -29,7 +29,7 @@ pub const HEADER: usize = 16;
 
 /// Rounds up to netlink's alignment of four bytes (NLMSG_ALIGN, NLA_ALIGN).
 pub(crate) const fn align(len: usize) -> usize {
-    (len + 3) & !3
+    len.saturating_add(3) & !3
 }
 
 /// Bits of an attribute's type that are flags, not type: NLA_F_NESTED and NLA_F_NET_BYTEORDER.

@@ -57,33 +57,42 @@ impl<'a> Message<'a> {
     pub fn answer(&self) -> Answer {
         match i32::from(self.kind) {
             libc::NLMSG_ERROR => match self.errno() {
-                0 => Answer::Ack,
-                errno => Answer::Error { errno: -errno, extack: self.extack() },
+                Some(0) => Answer::Ack,
+                Some(errno) => Answer::Error { errno: errno.saturating_abs(), extack: self.extack(self.echoed()) },
+                // Without its errno it can't be taken for a success.
+                None => Answer::Error { errno: libc::EBADMSG, extack: None },
             },
             libc::NLMSG_DONE => match self.errno() {
-                errno if errno < 0 => Answer::Error { errno: -errno, extack: None },
+                Some(errno) if errno < 0 => {
+                    Answer::Error { errno: errno.saturating_abs(), extack: self.extack(Some(0)) }
+                }
                 _ => Answer::Done,
             },
             _ => Answer::Object,
         }
     }
 
-    fn errno(&self) -> i32 {
-        self.body.first_chunk().map_or(0, |b| i32::from_ne_bytes(*b))
+    /// The errno that leads NLMSG_ERROR and NLMSG_DONE.
+    fn errno(&self) -> Option<i32> {
+        self.body.first_chunk().map(|b| i32::from_ne_bytes(*b))
     }
 
-    /// The attributes of an NLMSG_ERROR follow the request's header, and the
-    /// request's body too unless NLM_F_CAPPED says that it was left out.
-    fn extack(&self) -> Option<String> {
+    /// How many bytes of the request an NLMSG_ERROR repeats: its header, and
+    /// its body too unless NLM_F_CAPPED says that it was left out.
+    fn echoed(&self) -> Option<usize> {
         const CAPPED: u16 = linux_raw_sys::netlink::NLM_F_CAPPED as u16;
+        let inner = u32::from_ne_bytes(*self.body.get(4..)?.first_chunk()?) as usize;
+        Some(if self.flags & CAPPED != 0 { HEADER } else { align(inner) })
+    }
+
+    /// The kernel's own words: an attribute after the errno and `echoed` bytes.
+    fn extack(&self, echoed: Option<usize>) -> Option<String> {
         const ACK_TLVS: u16 = linux_raw_sys::netlink::NLM_F_ACK_TLVS as u16;
         const MSG: u16 = linux_raw_sys::netlink::nlmsgerr_attrs::NLMSGERR_ATTR_MSG as u16;
         if self.flags & ACK_TLVS == 0 {
             return None;
         }
-        let inner = u32::from_ne_bytes(*self.body.get(4..)?.first_chunk()?) as usize;
-        let echoed = if self.flags & CAPPED != 0 { HEADER } else { align(inner) };
-        let text = attrs(self.body.get(4 + echoed..)?).find(MSG)?;
+        let text = attrs(self.body.get(4..)?.get(echoed?..)?).find(MSG)?;
         Some(text_of(text))
     }
 }
