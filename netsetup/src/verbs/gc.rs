@@ -63,8 +63,9 @@ pub fn gc(context: &Context, dry_run: bool) -> Result<Found> {
         for dir in [context.roots.net(), context.roots.held()] {
             keep::sweep(&dir).map_err(|e| kept("clear away unfinished files", &e))?;
         }
-        context.tidy();
     }
+    // Locking made the directory, if it wasn't there.
+    context.tidy();
     Ok(found)
 }
 

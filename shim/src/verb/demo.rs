@@ -175,11 +175,12 @@ fn show(pause: &'static [u8]) -> Result<()> {
     let (other, mut go) = start_other_host()?;
     attach(&context, conf::parse(OUTSIDE, Source::Builtin)?, "other-host", &other, &[])?;
     println!("3. another host is connected; it asks for http://{PUBLISHED}/ and gets:");
-    go.write_all(b"go").map_err(|e| Error::io("tell the other host to ask", &e))?;
-    ended_well(other, "the other host's request")?;
+    tell(&mut go)?;
     ended_well(server, "the web server")?;
 
     println!("4. what was built:\n\n{}", indented(&verbs::map::map(&context)?.to_text()));
+    tell(&mut go)?;
+    ended_well(other, "the other host's request")?;
     take_away(&context, pod)?;
     println!("{:.0} ms in all.", began.elapsed().as_secs_f64() * 1e3);
     Ok(())
@@ -233,7 +234,7 @@ fn serve(ready: &mut fs::File) -> std::io::Result<()> {
     write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// A process in a network namespace of its own, which asks once it gets the word.
+/// A process in a network namespace of its own, which asks at the first word and leaves at the second.
 fn start_other_host() -> Result<(Child, fs::File)> {
     let (mut word, go) = pipe()?;
     let child = start("another host", CloneFlags::CLONE_NEWNET, || match ask(&mut word) {
@@ -244,6 +245,11 @@ fn start_other_host() -> Result<(Child, fs::File)> {
         }
     })?;
     Ok((child, go))
+}
+
+/// The other host goes on: first to ask, then to leave.
+fn tell(go: &mut fs::File) -> Result<()> {
+    go.write_all(b"go").map_err(|e| Error::io("tell the other host to go on", &e))
 }
 
 fn ask(word: &mut fs::File) -> std::io::Result<()> {
@@ -257,7 +263,9 @@ fn ask(word: &mut fs::File) -> std::io::Result<()> {
     match answer.split_once("\r\n\r\n") {
         Some((head, body)) if head.starts_with("HTTP/1.0 200") => {
             print!("   {body}");
-            std::io::stdout().flush()
+            std::io::stdout().flush()?;
+            // The host stays until the picture is drawn.
+            word.read_exact(&mut [0; 2])
         }
         _ => Err(std::io::Error::other(format!("it answered {answer:?}"))),
     }
