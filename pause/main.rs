@@ -1,2 +1,108 @@
-//! pause
-fn main() {}
+//! pause: the first process of a pod, and nothing else.
+//!
+//! A pod's namespaces live as long as some process is in them. pause is that
+//! process: it sleeps until it is told to stop. As PID 1 of a PID namespace it
+//! is also the parent of every orphan of the pod, and each of them would stay a
+//! zombie if PID 1 took no notice. It can stand in the place of the Kubernetes
+//! pause image: the same messages, the same exit codes, the same signals.
+//!
+//! ```text
+//!    start ─▶ -v? ─▶ mask ─▶ reap ─▶ drop ─▶ wait ─▶ leave
+//!              │    INT,TERM  CHLD    caps   asleep   exit 0
+//!              ▼    blocked   ignored        until TERM or INT
+//!            version
+//! ```
+//!
+//! **Mask.** SIGINT and SIGTERM are blocked by the first system call and then
+//! fetched by a wait. Whichever arrives in between, or was blocked and pending
+//! when a runtime ran the program, is kept by the kernel until then. There is no
+//! handler, so nothing ever runs at an arbitrary moment. All other signals are
+//! *un*blocked, whatever mask was inherited: the kernel discards a signal to
+//! PID 1 that has the default action, stop signals and real-time signals
+//! included, and it discards it at the sender; a blocked one it would have to
+//! queue. Only SIGKILL and SIGSTOP from an outer PID namespace get through. When
+//! not PID 1, the other signals do what they do to any program.
+//!
+//! **Reap.** With SIGCHLD ignored, an exiting child leaves no zombie: the kernel
+//! releases it on the spot, and pause isn't woken. Context switches and CPU time
+//! of PID 1 during a storm of 20,000 orphans (Linux 6.18, 2 cores; tests/pause.rs
+//! measures it again, and 100,000 for pause):
+//!
+//! ```text
+//!                              one by one        1,000 at a time
+//!   SIGCHLD ignored                 0, 0 ms               0, 0 ms
+//!   SIGCHLD handler            19,894, 270 ms           478, 91 ms
+//!   blocking waitpid loop      19,955, 149 ms         1,092, 93 ms
+//! ```
+//!
+//! The kernel does this only for children whose exit signal is SIGCHLD; any other
+//! would stay a zombie. But every child that pause can have has that one: an
+//! orphan is given it when it is handed to PID 1 (`reparent_leader` in the
+//! kernel's exit.c), a child from before the exec is treated so
+//! (`do_notify_parent` in signal.c), and pause itself starts none. A child that
+//! was a zombie *before* SIGCHLD was ignored isn't released by that; such ones
+//! are collected once, afterwards, when no new one can appear.
+//!
+//! **Drop.** Sleeping needs no privilege. The permitted, effective and
+//! inheritable sets are emptied, the kernel empties the ambient set along with
+//! them, and no_new_privs keeps an exec from filling them again from the
+//! bounding set. A refusal is no reason not to start.
+//!
+//! **Leave.** PID 1's exit takes the pod with it, so a failure that allows to
+//! stay is survived. Where it doesn't, the exit code tells which call it was: 1
+//! for the mask, 3 for SIGCHLD, 42 for the wait (2 is the reference's for
+//! SIGTERM apart, which has no call of its own here). Nothing spins: the loop
+//! goes around only after a sleep that was interrupted, and if the exit is
+//! refused too (seccomp), a trap instruction ends the process by SIGILL.
+
+#![no_std]
+#![no_main]
+
+mod sys;
+
+use sys::{EINTR, SIGCHLD, SIGINT, SIGTERM, STDERR, STDOUT};
+
+/// What `-v` prints.
+const VERSION: &str = concat!("podkeel-pause ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// Runs pause and returns its exit code. Arguments other than `-v` are ignored,
+/// as the reference ignores them.
+fn main(mut args: sys::Args) -> u8 {
+    if args.any(|arg| matches!(arg, [b'-', b'v' | b'V'])) {
+        sys::write(STDOUT, VERSION);
+        return 0;
+    }
+
+    let stop = sys::set(SIGINT) | sys::set(SIGTERM);
+    if sys::block_only(stop).is_err() {
+        return 1;
+    }
+    if sys::getpid() != 1 {
+        // No error: pause is of use outside of pods, too.
+        sys::write(STDERR, "Warning: pause should be the first process\n");
+    }
+
+    if sys::ignore(SIGCHLD).is_err() {
+        return 3;
+    }
+    while sys::reap_one() {}
+
+    // Both are gifts to the pod, not conditions: a seccomp filter may deny them.
+    let _ = sys::no_new_privs();
+    let _ = sys::drop_capabilities();
+
+    loop {
+        let message = match sys::wait_signal(stop) {
+            Ok(SIGINT) => "Shutting down, got signal: Interrupt\n",
+            Ok(_) => "Shutting down, got signal: Terminated\n",
+            // Stopped and continued, frozen and thawed, or a tracer came or left.
+            Err(EINTR) => continue,
+            Err(_) => {
+                sys::write(STDERR, "Error: infinite loop terminated\n");
+                return 42;
+            }
+        };
+        sys::write(STDERR, message);
+        return 0;
+    }
+}
