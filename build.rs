@@ -1,3 +1,211 @@
-fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
+//! Builds what cargo can't say in Cargo.toml, in four steps: it refuses flags
+//! that would make the programs need shared libraries, lays out `pause`,
+//! compiles `pause` once more for `shim` to carry, and stamps the version.
+//!
+//! For the programs and the tests of this package it sets
+//! - `PODKEEL_PAUSE`: the path of the carried pause, for `include_bytes!`,
+//! - `PODKEEL_VERSION`: the version and which build of it this is,
+//! - `PODKEEL_RUSTC`: the compiler, for tests that build a helper program.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// How pause is linked, after the compiler's own link arguments: no C library
+/// and none of its start files, a plain static program at a fixed address, and
+/// of the rest only what `pause/pause.ld` lays out.
+const PAUSE_LINK_ARGS: [&str; 8] = [
+    "-nostartfiles",
+    "-nostdlib",
+    "-static",
+    "-no-pie",
+    "-Wl,--build-id=none",
+    "-Wl,--no-eh-frame-hdr",
+    "-Wl,-z,norelro",
+    "-Wl,-z,noexecstack",
+];
+
+/// How the carried pause is compiled, in development builds too: as the release
+/// profile in Cargo.toml compiles `target/release/pause`.
+const PAUSE_CODEGEN: [&str; 6] = [
+    "panic=abort",
+    "opt-level=s",
+    "lto=fat",
+    "codegen-units=1",
+    "strip=symbols",
+    "target-feature=+crt-static",
+];
+
+/// The two names of the compiler's option for code generation.
+const CODEGEN: [&str; 2] = ["-C", "--codegen"];
+
+fn main() -> ExitCode {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=pause");
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            println!("cargo::error={reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let root = PathBuf::from(var("CARGO_MANIFEST_DIR")?);
+    refuse_dynamic(&root)?;
+
+    let args = pause_link_args(&root);
+    for arg in &args {
+        println!("cargo::rustc-link-arg-bin=pause={arg}");
+    }
+    let pause = carry_pause(&root, &args)?;
+    println!("cargo::rustc-env=PODKEEL_PAUSE={}", pause.display());
+    println!("cargo::rustc-env=PODKEEL_RUSTC={}", var("RUSTC")?);
+    println!("cargo::rustc-env=PODKEEL_VERSION={}", version(&root)?);
+    Ok(())
+}
+
+fn var(name: &str) -> Result<String, String> {
+    env::var(name).map_err(|error| format!("cannot read {name} from the environment: {error}"))
+}
+
+/// The flags that cargo gives to every compiler call, from RUSTFLAGS or from a
+/// configuration file.
+fn rustflags() -> Vec<String> {
+    let encoded = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    encoded.split('\x1f').filter(|flag| !flag.is_empty()).map(String::from).collect()
+}
+
+/// The values of an option among the flags, in all ways of writing it:
+/// `-C value`, `-Cvalue`, `--codegen value`, `--codegen=value`.
+fn values<'a>(flags: &'a [String], names: &[&str]) -> Vec<&'a str> {
+    let mut values = Vec::new();
+    let mut flags = flags.iter().map(String::as_str);
+    while let Some(flag) = flags.next() {
+        if names.contains(&flag) {
+            values.extend(flags.next());
+        } else if let Some(rest) = names.iter().find_map(|name| flag.strip_prefix(name)) {
+            values.push(rest.strip_prefix('=').unwrap_or(rest));
+        }
+    }
+    values
+}
+
+/// Refuses flags that would link the programs dynamically. They run inside
+/// containers that have no libraries, or somebody else's.
+///
+/// On a target whose default isn't static, the wrapper `.cargo/static-rustc`
+/// makes them so. clippy puts a wrapper of its own in that place and links nothing.
+fn refuse_dynamic(root: &Path) -> Result<(), String> {
+    let flags = rustflags();
+    let options = values(&flags, &CODEGEN);
+    let features = || options.iter().filter_map(|o| o.strip_prefix("target-feature="));
+    let dynamic = "the programs must be static, for they run where no library is:";
+
+    if let Some(flag) = options.iter().find(|o| o.starts_with("prefer-dynamic") && !is_off(o)) {
+        return Err(format!("{dynamic} take `-C {flag}` out of RUSTFLAGS"));
+    }
+    if features().any(|list| list.split(',').any(|f| f == "-crt-static")) {
+        return Err(format!("{dynamic} take `-C target-feature=-crt-static` out of RUSTFLAGS"));
+    }
+    let by_itself = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    if by_itself.split(',').any(|feature| feature == "crt-static") {
+        return Ok(());
+    }
+
+    let wrapper = env::var("RUSTC_WORKSPACE_WRAPPER").unwrap_or_default();
+    let ours = root.join(".cargo/static-rustc");
+    if is_clippy(&wrapper) || same_file(Path::new(&wrapper), &ours) {
+        return Ok(());
+    }
+    let seen = match wrapper.as_str() {
+        "" => "is not in use".to_string(),
+        other => format!("has been replaced by {other}"),
+    };
+    Err(format!(
+        "{dynamic} the compiler wrapper .cargo/static-rustc {seen}; run cargo inside the source \
+         folder with RUSTC_WORKSPACE_WRAPPER unset, or add `-C target-feature=+crt-static` to \
+         RUSTFLAGS and `--target {}` to cargo's arguments",
+        var("TARGET")?
+    ))
+}
+
+fn is_off(option: &str) -> bool {
+    matches!(option.split_once('='), Some((_, "no" | "n" | "off" | "false")))
+}
+
+fn is_clippy(wrapper: &str) -> bool {
+    Path::new(wrapper).file_stem().is_some_and(|name| name == "clippy-driver")
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+fn pause_link_args(root: &Path) -> Vec<String> {
+    let script = format!("-T{}", root.join("pause/pause.ld").display());
+    PAUSE_LINK_ARGS.iter().map(|arg| arg.to_string()).chain([script]).collect()
+}
+
+/// Compiles pause into OUT_DIR and returns the path. `target/.../pause` can't be
+/// carried: cargo links it after, or beside, the program that would carry it.
+/// Of the user's flags only those count that say where the tools are.
+fn carry_pause(root: &Path, link_args: &[String]) -> Result<PathBuf, String> {
+    let pause = PathBuf::from(var("OUT_DIR")?).join("pause");
+    let mut rustc = Command::new(var("RUSTC")?);
+    rustc.args(["--crate-name", "pause", "--crate-type", "bin", "--edition", "2024"]);
+    rustc.arg("--target").arg(var("TARGET")?).arg("-o").arg(&pause);
+    rustc.args(PAUSE_CODEGEN.iter().flat_map(|option| ["-C", option]));
+    if let Ok(linker) = var("RUSTC_LINKER") {
+        rustc.arg(format!("-Clinker={linker}"));
+    }
+    rustc.args(tool_flags(&rustflags()));
+    rustc.args(link_args.iter().map(|arg| format!("-Clink-arg={arg}")));
+    rustc.arg(root.join("pause/main.rs"));
+
+    let output = rustc.output().map_err(|error| format!("cannot run {rustc:?}: {error}"))?;
+    if !output.status.success() {
+        eprintln!("{rustc:?}\n{}", String::from_utf8_lossy(&output.stderr));
+        return Err(format!("cannot compile the pause that shim carries: {}", output.status));
+    }
+    Ok(pause)
+}
+
+/// The flags that tell where the standard library and the linker are.
+fn tool_flags(flags: &[String]) -> Vec<String> {
+    let sysroot = values(flags, &["--sysroot"]).into_iter().map(|path| format!("--sysroot={path}"));
+    let linker = values(flags, &CODEGEN).into_iter().filter(|o| o.starts_with("linker"));
+    sysroot.chain(linker.map(|option| format!("-C{option}"))).collect()
+}
+
+/// The version and, in brackets, the commit of a release build. A development
+/// build says only that it is one: it would otherwise have to be built anew with
+/// every commit, its tests included.
+fn version(root: &Path) -> Result<String, String> {
+    let number = var("CARGO_PKG_VERSION")?;
+    if var("PROFILE")? != "release" {
+        return Ok(format!("{number} (development)"));
+    }
+    // The log of HEAD grows with each commit and with each change of branch.
+    let Some(log) = git(root, &["rev-parse", "--git-path", "logs/HEAD"]) else {
+        return Ok(number);
+    };
+    let log = root.join(log);
+    if log.exists() {
+        println!("cargo::rerun-if-changed={}", log.display());
+    }
+    let commit = git(root, &["rev-parse", "--short=12", "HEAD"]);
+    Ok(commit.map_or(number.clone(), |commit| format!("{number} ({commit})")))
+}
+
+/// What git says about the folder; nothing if it isn't the top of a repository:
+/// a source archive unpacked inside of one isn't described by its commits.
+fn git(root: &Path, args: &[&str]) -> Option<String> {
+    if !root.join(".git").exists() {
+        return None;
+    }
+    let output = Command::new("git").arg("-C").arg(root).args(args).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_string())
 }
