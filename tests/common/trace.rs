@@ -157,8 +157,12 @@ pub(super) fn run(
 struct Tracer<'a> {
     main: Pid,
     leftover: Leftover,
-    /// Followed threads that are alive, shared with the watchdog.
+    /// Followed threads that are alive or announced, shared with the watchdog.
     known: &'a Mutex<HashSet<i32>>,
+    /// Those of them that have made their first stop.
+    started: HashSet<i32>,
+    /// Threads that have ended: one may be announced only after its end.
+    ended: HashSet<i32>,
     calls: usize,
     reached: Option<Syscall>,
     /// The thread whose call is being failed, and what is to be done at the call's exit.
@@ -180,6 +184,8 @@ impl Tracer<'_> {
             main,
             leftover: program.leftover,
             known: &known,
+            started: HashSet::from([main.as_raw()]),
+            ended: HashSet::new(),
             calls: 0,
             reached: None,
             failing: None,
@@ -231,6 +237,8 @@ impl Tracer<'_> {
 
     fn ended(&mut self, pid: Pid, status: i32) {
         self.known.lock().expect(LOCK).remove(&pid.as_raw());
+        self.started.remove(&pid.as_raw());
+        self.ended.insert(pid.as_raw());
         if pid != self.main {
             return;
         }
@@ -240,8 +248,8 @@ impl Tracer<'_> {
             Leftover::Kill => self.kill_all(),
             Leftover::Detach => {
                 self.detaching = true;
-                // Only a stopped thread can be let go.
-                self.known.lock().expect(LOCK).iter().for_each(|tid| stop(*tid));
+                // Only a stopped thread can be let go; a new one stops by itself.
+                self.started.iter().for_each(|tid| stop(*tid));
             }
         }
     }
@@ -259,10 +267,18 @@ impl Tracer<'_> {
             return self.syscall_stop(pid, decide).then_some(0);
         }
         if status >> 16 != 0 {
-            // fork, vfork, clone, exec: the new thread reports by itself.
+            // The new thread reports by itself, perhaps after its parent's end.
+            if [libc::PTRACE_EVENT_FORK, libc::PTRACE_EVENT_VFORK, libc::PTRACE_EVENT_CLONE]
+                .contains(&(status >> 16))
+            {
+                let new = ptrace::getevent(pid).ok().and_then(|new| i32::try_from(new).ok());
+                let alive = new.filter(|new| !self.ended.remove(new));
+                self.known.lock().expect(LOCK).extend(alive);
+            }
             return Some(0);
         }
-        let new = self.known.lock().expect(LOCK).insert(pid.as_raw());
+        self.known.lock().expect(LOCK).insert(pid.as_raw());
+        let new = self.started.insert(pid.as_raw());
         if signal == libc::SIGSTOP && (new || self.detaching) {
             if self.detaching {
                 self.known.lock().expect(LOCK).remove(&pid.as_raw());

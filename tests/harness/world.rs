@@ -74,7 +74,7 @@ fn root_world_is_hermetic_and_keeps_cgroups() {
         println!("cgroup {path}");
     });
     host_is_untouched();
-    let left = "ls -d /sys/fs/cgroup/podkeel-test-$PPID-* /sys/fs/cgroup/*/podkeel-test-$PPID-*";
+    let left = "ls -d /sys/fs/cgroup/podkeel-test-$PPID-*/probe /sys/fs/cgroup/*/podkeel-test-$PPID-*/probe";
     assert_eq!(sh_out(&format!("{left} 2>/dev/null; true")), "");
 }
 
