@@ -58,7 +58,10 @@ impl<'a> Message<'a> {
         match i32::from(self.kind) {
             libc::NLMSG_ERROR => match self.errno() {
                 Some(0) => Answer::Ack,
-                Some(errno) => Answer::Error { errno: errno.saturating_abs(), extack: self.extack(self.echoed()) },
+                Some(errno) => Answer::Error {
+                    errno: errno.saturating_abs(),
+                    extack: self.extack(self.echoed()),
+                },
                 // Without its errno it can't be taken for a success.
                 None => Answer::Error { errno: libc::EBADMSG, extack: None },
             },
