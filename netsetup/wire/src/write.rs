@@ -17,6 +17,11 @@ impl Batch {
     }
 
     /// Appends one message; `fill` writes what follows the header. Returns its sequence number.
+    ///
+    /// An attribute can't be longer than 65,535 bytes. Where one is, its length
+    /// would wrap, and the rest of its payload would pass for attributes: the
+    /// whole message is replaced then by one of a type that the kernel refuses
+    /// (rtnetlink: EOPNOTSUPP; nf_tables: EINVAL, and nothing of the transaction is applied).
     pub fn add(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Msg<'_>)) -> u32 {
         let start = self.bytes.len();
         let seq = self.next;
@@ -28,7 +33,13 @@ impl Batch {
         self.bytes.extend_from_slice(&seq.to_ne_bytes());
         self.bytes.extend_from_slice(&[0; 4]); // port id: the kernel fills it in
         debug_assert_eq!(self.bytes.len() - start, HEADER);
-        fill(&mut Msg { bytes: &mut self.bytes });
+        let mut msg = Msg { bytes: &mut self.bytes, overlong: false };
+        fill(&mut msg);
+        if msg.overlong {
+            self.bytes.truncate(start + HEADER);
+            self.bytes.resize(start + HEADER + BODY, 0);
+            self.bytes[start + 4..start + 6].copy_from_slice(&UNKNOWN.to_ne_bytes());
+        }
         let len = (self.bytes.len() - start) as u32;
         self.bytes[start..start + 4].copy_from_slice(&len.to_ne_bytes());
         self.bytes.resize(start + align(len as usize), 0);
@@ -68,10 +79,18 @@ impl Batch {
     }
 }
 
+/// A message type that neither rtnetlink nor nfnetlink has.
+const UNKNOWN: u16 = u16::MAX;
+
+/// At least the fixed part that a netlink family wants before it looks at a message's type.
+const BODY: usize = 16;
+
 /// The inside of a message while it is written.
 #[derive(Debug)]
 pub struct Msg<'a> {
     bytes: &'a mut Vec<u8>,
+    /// An attribute was longer than its length can say.
+    overlong: bool,
 }
 
 impl Msg<'_> {
@@ -115,15 +134,25 @@ impl Msg<'_> {
     pub fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Msg<'_>)) {
         let start = self.bytes.len();
         self.open(kind | libc::NLA_F_NESTED as u16, 0);
-        fill(&mut Msg { bytes: self.bytes });
-        let len = (self.bytes.len() - start) as u16;
+        // What overflows inside overflows the nest too, and is seen below.
+        fill(&mut Msg { bytes: self.bytes, overlong: false });
+        let len = self.len16(self.bytes.len() - start);
         self.bytes[start..start + 2].copy_from_slice(&len.to_ne_bytes());
     }
 
     fn open(&mut self, kind: u16, len: usize) {
         // struct nlattr: the length counts the header and no padding.
-        self.bytes.extend_from_slice(&((4 + len) as u16).to_ne_bytes());
+        let len = self.len16(len.saturating_add(4));
+        self.bytes.extend_from_slice(&len.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
+    }
+
+    /// A length as the header has it; one that doesn't fit is remembered.
+    fn len16(&mut self, len: usize) -> u16 {
+        u16::try_from(len).unwrap_or_else(|_| {
+            self.overlong = true;
+            u16::MAX
+        })
     }
 
     fn pad(&mut self) {
