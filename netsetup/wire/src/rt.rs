@@ -153,7 +153,7 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
 }
 
 /// linux/veth.h: VETH_INFO_PEER. Neither libc nor linux-raw-sys has it.
-const VETH_INFO_PEER: u16 = 1;
+pub(crate) const VETH_INFO_PEER: u16 = 1;
 const BRPORT_MODE: u16 = raw::IFLA_BRPORT_MODE as u16;
 const BRPORT_ISOLATED: u16 = raw::IFLA_BRPORT_ISOLATED as u16;
 

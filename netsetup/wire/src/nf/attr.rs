@@ -34,3 +34,6 @@ numbers! {
     NFTA_NAT_TYPE = 1, NFTA_NAT_FAMILY = 2, NFTA_NAT_REG_ADDR_MIN = 3, NFTA_NAT_REG_PROTO_MIN = 5,
     NFTA_GEN_ID = 1,
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,9 +142,9 @@ impl Expr<'_> {
 }
 
 /// enum nft_fib_flags: NFTA_FIB_F_DADDR.
-const NFTA_FIB_F_DADDR: u32 = 1 << 1;
+pub(crate) const NFTA_FIB_F_DADDR: u32 = 1 << 1;
 /// enum nft_fib_result: NFT_FIB_RESULT_ADDRTYPE.
-const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
+pub(crate) const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
 
 fn payload(m: &mut Msg<'_>, base: i32, offset: u32, len: u32, to: Reg) {
     m.be32(NFTA_PAYLOAD_DREG, to.0);

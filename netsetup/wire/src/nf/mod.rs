@@ -340,7 +340,7 @@ pub fn get_generation(batch: &mut Batch) -> u32 {
 }
 
 /// NFT_SET_CONCAT of enum nft_set_flags; libc has only the older ones.
-const NFT_SET_CONCAT: u32 = 0x80;
+pub(crate) const NFT_SET_CONCAT: u32 = 0x80;
 
 /// libnftnl's NFTNL_UDATA_SET_KEYBYTEORDER = BYTEORDER_BIG_ENDIAN: without it
 /// nft prints single-field keys in the CPU's byte order.
