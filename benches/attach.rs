@@ -118,9 +118,9 @@ fn bare(round: usize) -> (Duration, Duration) {
     let mut batch = host.socket.batch();
     rt::new_link(&mut batch, rt::CREATE, &link);
     assert!(host.socket.exchange(batch, |_| {}).expect("veth").is_empty());
-    let quiet =
-        || std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1").expect("sysctl");
-    netns.visit(|| Ok(quiet())).expect("visit");
+    let quiet = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+    let written = netns.visit(|| Ok(std::fs::write(quiet, "1")));
+    written.expect("visit").expect("sysctl");
     let mut batch = pod.socket.batch();
     for name in ["lo", "eth0"] {
         rt::new_link(

@@ -185,7 +185,7 @@ fn next_free<'a>(
     Err(Error::new(
         Kind::Taken,
         format!("lease an address of {}", text(set)),
-        format!("none is free: {met} are leased{other}"),
+        format!("none is free; leased: {met}{other}"),
     )
     .hint("`netsetup gc` gives back the leases of containers that are gone"))
 }

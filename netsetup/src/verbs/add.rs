@@ -20,7 +20,7 @@ use crate::result;
 #[derive(Debug)]
 pub enum Outcome {
     /// The attachment is there.
-    Added(Added),
+    Added(Box<Added>),
     /// It was there before, in this very namespace, complete.
     Already(Box<Attachment>),
 }
@@ -73,7 +73,10 @@ pub fn add(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
                 attachment.nsid = world.nsid;
                 finish(context, &mut world, &attachment, record)?;
                 prepared.leases.remember();
-                return Ok(Outcome::Added(Added { attachment, warnings: prepared.warnings }));
+                return Ok(Outcome::Added(Box::new(Added {
+                    attachment,
+                    warnings: prepared.warnings,
+                })));
             }
             Err((stopped, lock)) => {
                 let taken = lease_was_taken(&stopped, &attachment.plan);

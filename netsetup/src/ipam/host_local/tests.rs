@@ -210,7 +210,7 @@ fn an_exhausted_set_says_what_it_is_and_what_helps() {
     let few = text(next(&dir, &net24("10.1.0.4")).unwrap_err());
     assert_eq!(
         few,
-        format!("cannot lease an address of 10.1.0.1-10.1.0.4: none is free: 3 are leased{hint}")
+        format!("cannot lease an address of 10.1.0.1-10.1.0.4: none is free; leased: 3{hint}")
     );
     let many = next(&dir, &net24("10.1.0.200")).unwrap_err();
     assert_eq!(
@@ -218,14 +218,14 @@ fn an_exhausted_set_says_what_it_is_and_what_helps() {
         (
             Kind::Taken,
             format!(
-                "cannot lease an address of 10.1.0.1-10.1.0.200: none is free: 199 are leased{hint}"
+                "cannot lease an address of 10.1.0.1-10.1.0.200: none is free; leased: 199{hint}"
             )
         )
     );
     let skipped = candidate(&dir, 0, &net24("10.1.0.202"), "web", "eth0", None, &|ip| {
         ip > self::ip("10.1.0.200")
     });
-    assert!(text(skipped.unwrap_err()).contains("199 are leased, 2 are in use outside the leases"));
+    assert!(text(skipped.unwrap_err()).contains("leased: 199, 2 are in use outside the leases"));
     // Past the probes, a gap is found, and one file without an owner.
     Lease {
         dir: dir.to_owned(),
