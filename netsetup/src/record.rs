@@ -15,7 +15,8 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::NetnsId;
 use crate::names::Mark;
-use crate::plan::{Object, Plan};
+use crate::plan::{Object, Plan, Pod};
+use crate::request::Mac;
 use crate::roots::Roots;
 
 /// Which attachment: the three words that name it everywhere.
@@ -124,6 +125,29 @@ impl Attachment {
     /// The shared objects that it holds.
     pub fn shared(&self) -> impl Iterator<Item = &Object> {
         self.plan.steps.iter().filter(|s| s.is_held()).map(|s| &s.what)
+    }
+
+    /// Its interface in the pod: name and link-layer address.
+    pub fn peer(&self) -> Option<(&str, Mac)> {
+        self.plan.steps.iter().find_map(|step| match &step.what {
+            Object::Veth(veth) => Some((veth.peer.as_str(), veth.peer_mac)),
+            _ => None,
+        })
+    }
+
+    /// Whether an open namespace is the pod's. Without cookies (before Linux
+    /// 5.14) an inode number may be another namespace's by now: then our
+    /// interface must be in it too.
+    pub fn is_in(&self, pod: &mut Pod) -> Result<bool> {
+        let cookie = pod.rtnl.socket.netns_cookie();
+        if !self.netns.is(pod.netns.inode, cookie) {
+            return Ok(false);
+        }
+        if self.netns.cookie.is_some() && cookie.is_some() {
+            return Ok(true);
+        }
+        let Some((name, mac)) = self.peer() else { return Ok(false) };
+        Ok(pod.rtnl.link(name)?.is_some_and(|link| link.mac == Some(mac.0)))
     }
 
     /// Its name among the holders of what is shared.

@@ -249,9 +249,14 @@ fn add(
         }
     };
     warn(err, &added.warnings);
-    match args.name.format.or(Format::Json) {
-        Format::Json => print_json(out, &added.attachment.result)?,
-        Format::Table => print(out, &show::attachment(&added.attachment))?,
+    let printed = match args.name.format.or(Format::Json) {
+        Format::Json => print_json(out, &added.attachment.result),
+        Format::Table => print(out, &show::attachment(&added.attachment)),
+    };
+    // Whoever doesn't get the answer takes it for a failure: then it is one.
+    if let Err(error) = printed {
+        verbs::del(context, &added.attachment.id)?;
+        return Err(error);
     }
     Ok(0)
 }

@@ -56,7 +56,7 @@ pub fn add(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
     let id = wanted.id();
     let process = target.process;
     let mut pod = Pod::open(target.netns)?;
-    if let Some(there) = settle_earlier(context, &id, &pod)? {
+    if let Some(there) = settle_earlier(context, &id, &mut pod)? {
         return Ok(Outcome::Already(Box::new(there)));
     }
     must_be_free(context, wanted, &mut pod)?;
@@ -158,7 +158,7 @@ fn new_mark(wanted: &Wanted) -> Result<Mark> {
 
 /// Looks at an earlier record of the same attachment. One that was cut off, or
 /// whose namespace is another one by now, is undone; a complete one is given back.
-fn settle_earlier(context: &Context, id: &Id, pod: &Pod) -> Result<Option<Attachment>> {
+fn settle_earlier(context: &Context, id: &Id, pod: &mut Pod) -> Result<Option<Attachment>> {
     let net = context.roots.net();
     let record = match Record::open_locked(&net, &id.relative(), Wait::Until(PATIENCE)) {
         Ok(record) => record,
@@ -169,8 +169,7 @@ fn settle_earlier(context: &Context, id: &Id, pod: &Pod) -> Result<Option<Attach
         &record.read().map_err(|e| kept(format!("read the record of {id}"), &e))?,
     );
     if let Some(there) = there {
-        let same = there.boot == boot_id()?
-            && there.netns.is(pod.netns.inode, pod.rtnl.socket.netns_cookie());
+        let same = there.boot == boot_id()? && there.is_in(pod)?;
         if there.state == State::Complete && same {
             return Ok(Some(there));
         }

@@ -57,8 +57,8 @@ pub fn check(context: &Context, id: &Id) -> Result<Checked> {
             e.why
         ))
     })?;
-    let pod = Pod::open(netns)?;
-    if !attachment.netns.is(pod.netns.inode, pod.rtnl.socket.netns_cookie()) {
+    let mut pod = Pod::open(netns)?;
+    if !attachment.is_in(&mut pod)? {
         return Err(gone(format!(
             "{} is another network namespace by now",
             attachment.netns.path.display()

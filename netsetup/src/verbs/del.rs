@@ -83,8 +83,8 @@ fn reopen_pod(attachment: &Attachment) -> Option<Pod> {
     if !attachment.plan.touches_pod_at_undo() || boot_id().ok()? != attachment.boot {
         return None;
     }
-    let pod = Pod::open(Netns::open(&attachment.netns.path).ok()?).ok()?;
-    attachment.netns.is(pod.netns.inode, pod.rtnl.socket.netns_cookie()).then_some(pod)
+    let mut pod = Pod::open(Netns::open(&attachment.netns.path).ok()?).ok()?;
+    attachment.is_in(&mut pod).ok()?.then_some(pod)
 }
 
 /// Undoes what is the attachment's own, then, under the lock, what it shared.
