@@ -9,7 +9,8 @@ use podkeel_wire::rt;
 use crate::conf::{Network, Plugin};
 use crate::error::Result;
 use crate::kernel::sysctl::{ProcSys, path_of};
-use crate::kernel::{Netns, Nft, Rtnl};
+use crate::kernel::{Nft, Rtnl};
+use crate::plan::Pod;
 use crate::request::SysctlSetting;
 
 /// The facts of one attachment.
@@ -30,6 +31,10 @@ pub struct Facts {
     /// Links whose router advertisements give the host its IPv6 default route,
     /// and which would stop listening once forwarding is on.
     pub ra_uplinks: Vec<String>,
+    /// The pod has an IPv4 default route, of another network or of its own making.
+    pub pod_default_v4: bool,
+    /// The same for IPv6.
+    pub pod_default_v6: bool,
     /// What the pod's sysctls are that somebody wants to set; `None` = no such sysctl.
     pub pod_sysctls: BTreeMap<Vec<String>, Option<String>>,
 }
@@ -65,13 +70,18 @@ impl Facts {
         Ok(facts)
     }
 
-    /// Reads the pod's sysctls that are to be set.
-    pub fn read_pod(&mut self, pod: &Netns, settings: &[SysctlSetting]) -> Result<()> {
+    /// Reads the pod's default routes, and its sysctls that are to be set.
+    pub fn read_pod(&mut self, pod: &mut Pod, settings: &[SysctlSetting]) -> Result<()> {
+        let is_default = |r: &rt::RouteInfo| {
+            r.dst.1 == 0 && r.table == u32::from(libc::RT_TABLE_MAIN) && r.kind == libc::RTN_UNICAST
+        };
+        self.pod_default_v4 = pod.rtnl.routes(libc::AF_INET)?.iter().any(is_default);
+        self.pod_default_v6 = pod.rtnl.routes(libc::AF_INET6)?.iter().any(is_default);
         if settings.is_empty() {
             return Ok(());
         }
         let wanted: Vec<_> = settings.iter().map(|s| s.path.clone()).collect();
-        self.pod_sysctls = pod.visit(|| {
+        self.pod_sysctls = pod.netns.visit(|| {
             let proc = ProcSys::open()?;
             wanted.into_iter().map(|path| Ok((path.clone(), proc.read(&path)?))).collect()
         })?;

@@ -90,7 +90,7 @@ pub fn addresses(
         .each(&leases.addrs, |plan, a| {
             plan.own(Phase::Build, Side::Pod, Object::Addr { link: link(), address: a.address })
         })
-        .each(routes(request, conf, leases), |plan, (dst, via)| {
+        .each(routes(request, conf, facts, leases), |plan, (dst, via)| {
             plan.own(Phase::Build, Side::Pod, Object::Route { link: link(), dst, via })
         });
     Ok(plan
@@ -157,7 +157,12 @@ fn no_clash(conf: &conf::Bridge, facts: &Facts, address: IpNet) -> Result<()> {
 
 /// The pod's routes: those of the list, and a default route where the bridge
 /// is the default gateway. A pod has one default route a family: its first network's.
-fn routes(request: &Request, conf: &conf::Bridge, leases: &Leases) -> Vec<(IpNet, Option<IpAddr>)> {
+fn routes(
+    request: &Request,
+    conf: &conf::Bridge,
+    facts: &Facts,
+    leases: &Leases,
+) -> Vec<(IpNet, Option<IpAddr>)> {
     let gateway_of = |dst: &IpNet| {
         leases
             .addrs
@@ -180,7 +185,10 @@ fn routes(request: &Request, conf: &conf::Bridge, leases: &Leases) -> Vec<(IpNet
             routes.push((route.dst, via));
         }
     }
-    routes.retain(|(dst, _)| request.default_route || dst.prefix_len() > 0);
+    let taken = |dst: &IpNet| {
+        if dst.addr().is_ipv4() { facts.pod_default_v4 } else { facts.pod_default_v6 }
+    };
+    routes.retain(|(dst, _)| dst.prefix_len() > 0 || (request.default_route && !taken(dst)));
     routes
 }
 

@@ -31,6 +31,15 @@ pub struct Assigned {
 }
 
 impl Leases {
+    /// Whether a default route of this family would be among the pod's routes:
+    /// because the bridge is the `default_gateway`, or because the list has one.
+    pub fn wants_default(&self, default_gateway: bool, v6: bool) -> bool {
+        let of_family = |ip: IpAddr| ip.is_ipv6() == v6;
+        let listed = |r: &Route| r.dst.prefix_len() == 0 && of_family(r.dst.addr());
+        let reachable = self.addrs.iter().any(|a| of_family(a.address.addr()));
+        reachable && (default_gateway || self.routes.iter().any(listed))
+    }
+
     /// Notes the addresses as the last ones of their sets, so that an address
     /// is not given out again as soon as it is free. Best effort: it only
     /// decides where the next search begins.

@@ -110,8 +110,8 @@ pub fn explain(context: &Context, wanted: &Wanted, target: Target) -> Result<Pre
 fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prepared> {
     let sysctls = wanted.sysctls();
     let mut facts = Facts::read(&wanted.network, &mut world.host)?;
-    if let Some(pod) = &world.pod {
-        facts.read_pod(&pod.netns, &sysctls)?;
+    if let Some(pod) = &mut world.pod {
+        facts.read_pod(pod, &sysctls)?;
     }
     let leases = ipam::lease(wanted, &context.roots)?;
     let request = Request {
@@ -125,14 +125,28 @@ fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prep
     };
     let plan = driver::plan(&request, &facts, &leases)?;
     crate::ports::free(&plan)?;
-    let warnings = match wanted.network.forwards() {
+    let mut warnings = match wanted.network.forwards() {
         true => facts::forward_drops(world.nft()?, &wanted.network)?,
         false => Vec::new(),
     };
+    warnings.extend(kept_default_route(wanted, &facts, &leases));
     let sandbox =
         world.pod.as_ref().map(|p| p.netns.path.display().to_string()).unwrap_or_default();
     let result = result::of_plan(&plan, &leases, &sandbox, wanted.network.dns());
     Ok(Prepared { plan, result, warnings, leases })
+}
+
+/// A pod has one default route a family. One that it has already stays.
+fn kept_default_route(wanted: &Wanted, facts: &Facts, leases: &Leases) -> Option<String> {
+    let gateway = wanted.network.bridge().is_some_and(|bridge| bridge.is_default_gateway);
+    let has = (facts.pod_default_v4 && leases.wants_default(gateway, false))
+        || (facts.pod_default_v6 && leases.wants_default(gateway, true));
+    (wanted.default_route && has).then(|| {
+        format!(
+            "the pod has a default route already and keeps it; it gets none over {}",
+            wanted.ifname
+        )
+    })
 }
 
 fn not_the_host(netns: &Netns) -> Result<()> {
