@@ -54,6 +54,19 @@ pub enum State {
     Adding,
     /// All of its plan is there.
     Complete,
+    /// It is being taken away: any of its plan may be gone.
+    Deleting,
+}
+
+impl State {
+    /// How a verb was cut off, if nobody is at work on a record that says this.
+    pub fn cut_off(self) -> Option<&'static str> {
+        match self {
+            State::Adding => Some("its add was cut off"),
+            State::Deleting => Some("its del was cut off"),
+            State::Complete => None,
+        }
+    }
 }
 
 /// A process, so that another one with its pid is not taken for it.

@@ -52,6 +52,14 @@ pub struct Prepared {
 /// Everything that is wrong with the input is found before anything is
 /// changed; what fails afterwards is rolled back.
 pub fn add(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome> {
+    let outcome = attempt(context, wanted, target);
+    if outcome.is_err() {
+        context.tidy_container(&wanted.container);
+    }
+    outcome
+}
+
+fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome> {
     not_the_host(&target.netns)?;
     let id = wanted.id();
     let process = target.process;

@@ -1,6 +1,6 @@
 //! Whether an attachment is still in use, and how that is known.
 //!
-//! It is not when its add was cut off (its record says so, and nobody has it
+//! It is not when its add or del was cut off (its record says so, and nobody has it
 //! locked), when it is from an earlier boot, or when its network namespace is
 //! gone. That a namespace is gone is the kernel's word before anybody else's:
 //!
@@ -14,7 +14,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::kernel::{Netns, Rtnl};
 use crate::plan::Object;
-use crate::record::{Attachment, State};
+use crate::record::Attachment;
 
 /// Whether an attachment is in use, and the evidence.
 pub(super) enum Use {
@@ -33,10 +33,8 @@ pub(super) fn in_use(attachment: &Attachment, boot: &str, others: &[Attachment])
             "it is from an earlier boot, which no network namespace survives".into(),
         ));
     }
-    if attachment.state == State::Adding {
-        return Ok(Use::Orphan(
-            "its add was cut off: the record says adding, and nobody is at work on it".into(),
-        ));
+    if let Some(how) = attachment.state.cut_off() {
+        return Ok(Use::Orphan(format!("{how}: so says its record, and nobody is at work on it")));
     }
     let path = attachment.netns.path.display();
     if is_at(&attachment.netns.path, attachment) {

@@ -6,7 +6,7 @@ use super::{Context, PATIENCE};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{Netns, Rtnl};
 use crate::plan::{self, Found, Pod, Step, World};
-use crate::record::{Attachment, Id, State, kept};
+use crate::record::{Attachment, Id, kept};
 
 /// What `check` found of an attachment.
 #[derive(Debug)]
@@ -43,8 +43,8 @@ pub fn check(context: &Context, id: &Id) -> Result<Checked> {
         Error::new(Kind::Failed, what(), "its record is torn").hint("netsetup del takes it away")
     };
     let attachment = Attachment::from_bytes(&bytes).ok_or_else(torn)?;
-    if attachment.state == State::Adding {
-        return Err(Error::new(Kind::Failed, what(), "its add was cut off")
+    if let Some(how) = attachment.state.cut_off() {
+        return Err(Error::new(Kind::Failed, what(), how)
             .hint("netsetup del or gc takes it away"));
     }
     let gone = |why: String| {

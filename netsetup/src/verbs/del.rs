@@ -6,7 +6,7 @@ use super::{Context, PATIENCE, sweep};
 use crate::error::{Error, Result};
 use crate::kernel::{Netns, Rtnl};
 use crate::plan::{Part, Pod, World, undo};
-use crate::record::{Attachment, Id, boot_id, kept};
+use crate::record::{Attachment, Id, State, boot_id, kept};
 
 /// What `del` found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub fn del(context: &Context, id: &Id) -> Result<Deleted> {
             Ok(record) => record,
             Err(e) if e.is_missing() => {
                 let swept = sweep::owner(context, id)?;
+                context.tidy_container(&id.container);
                 return Ok(if swept { Deleted::Swept } else { Deleted::Absent });
             }
             Err(e) => return Err(kept(format!("read the record of {id}"), &e)),
@@ -52,17 +53,21 @@ pub fn del_container(context: &Context, container: &str) -> Result<Vec<Id>> {
         }
     }
     match errors.into_iter().next() {
-        None => Ok(gone),
+        None => {
+            context.tidy_container(container);
+            Ok(gone)
+        }
         Some(error) => Err(error),
     }
 }
 
 /// Undoes a record that is open and locked, and removes it. A torn one says
 /// nothing but whose it was: then the marks are what is left to go by.
-pub(super) fn take_down(context: &Context, id: &Id, record: Record) -> Result<Vec<Error>> {
+pub(super) fn take_down(context: &Context, id: &Id, mut record: Record) -> Result<Vec<Error>> {
     let bytes = record.read().map_err(|e| kept(format!("read the record of {id}"), &e))?;
     let mut errors = match Attachment::from_bytes(&bytes) {
-        Some(attachment) => {
+        Some(mut attachment) => {
+            note_deleting(&mut attachment, &mut record);
             let pod = reopen_pod(&attachment);
             let mut world = World::new(Rtnl::open()?, pod, attachment.mark.clone());
             release_all(context, &mut world, &attachment, &[], None)
@@ -75,6 +80,18 @@ pub(super) fn take_down(context: &Context, id: &Id, record: Record) -> Result<Ve
         context.tidy();
     }
     Ok(errors)
+}
+
+/// Cut off from here on, an attachment must not look complete: gc would keep it while
+/// its namespace lives, and add would say that it is there. On a disk that is full the
+/// note can't be made, but del must go on.
+fn note_deleting(attachment: &mut Attachment, record: &mut Record) {
+    if attachment.state == State::Complete {
+        attachment.state = State::Deleting;
+        if let Ok(bytes) = attachment.to_bytes() {
+            let _ = record.replace(&bytes);
+        }
+    }
 }
 
 /// The pod's namespace, if something in it is to be put back and it is still

@@ -40,7 +40,7 @@ pub struct PodView {
     pub network: String,
     /// Container id.
     pub container: String,
-    /// How far it has come: adding, complete.
+    /// How far it has come: adding, complete, deleting.
     pub state: State,
     /// The interface in the pod.
     pub ifname: String,

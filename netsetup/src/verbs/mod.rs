@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use add::{Added, Outcome, Prepared, add, explain};
 pub use check::{Checked, check};
 pub use del::{Deleted, del, del_container};
-use podkeel_keep::{Lock, Wait};
+use podkeel_keep::{self as keep, Lock, Wait};
 
 use crate::conf::Network;
 use crate::error::{Error, Kind, Result};
@@ -64,10 +64,28 @@ impl Context {
     /// Removes the roots of records once nothing is in them any more.
     fn tidy(&self) {
         for dir in [self.roots.net(), self.roots.held(), self.roots.run.clone()] {
-            if let Ok(lock) = Lock::exclusive(&dir, Wait::No) {
-                lock.tidy();
-            }
+            remove_unused(&dir);
         }
+    }
+
+    /// The same for the directories of one container, in every network: who was killed
+    /// between making a directory and the record in it left them.
+    fn tidy_container(&self, container: &str) {
+        for network in std::fs::read_dir(self.roots.net()).into_iter().flatten().flatten() {
+            remove_unused(&network.path().join(keep::file_name(container)));
+            remove_unused(&network.path());
+        }
+        self.tidy();
+    }
+}
+
+/// Removes a directory that is empty and that nobody has locked.
+fn remove_unused(dir: &std::path::Path) {
+    // Locking one that is missing would make it.
+    if !matches!(dir.try_exists(), Ok(false))
+        && let Ok(lock) = Lock::exclusive(dir, Wait::No)
+    {
+        lock.tidy();
     }
 }
 
