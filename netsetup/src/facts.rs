@@ -48,6 +48,8 @@ pub struct BridgeFacts {
     pub mtu: u32,
     /// Its addresses, without link-local ones.
     pub addrs: Vec<IpNet>,
+    /// Those of them that aren't ours: never to be removed.
+    pub foreign: Vec<IpNet>,
 }
 
 impl Facts {
@@ -92,11 +94,16 @@ impl Facts {
         let link = host.link(name)?;
         if let Some(link) = &link {
             let addrs = host.addrs(link.index)?;
-            let global = addrs.iter().filter(|a| a.scope == libc::RT_SCOPE_UNIVERSE);
+            let global: Vec<_> =
+                addrs.iter().filter(|a| a.scope == libc::RT_SCOPE_UNIVERSE).collect();
+            let net = |a: &&rt::AddrInfo| IpNet::new(a.ip, a.prefix).ok();
+            let ours = link.alias.as_deref() == Some(crate::names::SHARED);
+            let foreign = |a: &&&rt::AddrInfo| !ours && a.proto != Some(rt::PROTOCOL);
             self.bridge = Some(BridgeFacts {
-                ours: link.alias.as_deref() == Some(crate::names::SHARED),
+                ours,
                 mtu: link.mtu,
-                addrs: global.filter_map(|a| IpNet::new(a.ip, a.prefix).ok()).collect(),
+                addrs: global.iter().filter_map(net).collect(),
+                foreign: global.iter().filter(foreign).filter_map(net).collect(),
             });
         }
         if self.bridge.as_ref().is_none_or(|b| b.addrs.is_empty()) {

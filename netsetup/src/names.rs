@@ -61,6 +61,16 @@ impl Mark {
         Mac([0x02, a, b, c, d, e])
     }
 
+    /// The address of the end that stays on the host: above all others. A bridge that
+    /// nobody gave an address takes the lowest of its ports', and must not change it,
+    /// under its other ports' neighbours, because a pod came (br_stp_recalculate_bridge_id
+    /// of net/bridge/br_stp_if.c).
+    pub fn outer_mac(&self, machine: &str) -> Mac {
+        let Mac([_, rest @ ..]) = self.mac("outer", machine);
+        let [a, b, c, d, e] = rest;
+        Mac([0xfe, a, b, c, d, e])
+    }
+
     /// The attachment's id, 16 hex digits.
     pub fn id(&self) -> String {
         format!("{:016x}", self.attachment)
@@ -120,6 +130,7 @@ mod tests {
         assert_eq!(mark.unnamed().len(), 14);
         assert!(mark.to_string().len() <= MARK_MAX);
         assert_eq!(mark.mac("peer", "m").0[0] & 3, 2, "locally administered, unicast");
+        assert_eq!(mark.outer_mac("m").0[0], 0xfe, "the same, and above all others");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Whether a socket of the host's own has a port that is to be published: its
-//! service would silently get no more connections from outside.
+//! service would silently get no more connections from outside. One that listens on
+//! loopback alone never had any, and keeps what it has: loopback isn't translated.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
@@ -34,7 +35,11 @@ fn probe(proto: Proto, addr: SocketAddr) -> Result<()> {
     };
     match bound {
         Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
-            let who = listener(proto, addr.port()).unwrap_or_else(|| "a process".into());
+            let sockets = sockets(proto, addr.port());
+            if !sockets.is_empty() && sockets.iter().all(|s| s.loopback) {
+                return Ok(());
+            }
+            let who = holder(&sockets).unwrap_or_else(|| "a process".into());
             let what = format!("publish port {}/{}", addr, proto.name());
             Err(Error::new(Kind::Taken, what, format!("{who} on the host listens there")))
         }
@@ -42,21 +47,59 @@ fn probe(proto: Proto, addr: SocketAddr) -> Result<()> {
     }
 }
 
-/// The process that has a socket on this port: /proc/net/tcp tells the socket's
-/// inode, /proc/PID/fd who holds it.
-fn listener(proto: Proto, port: u16) -> Option<String> {
-    let inodes: Vec<String> = ["", "6"]
-        .iter()
-        .filter_map(|v| std::fs::read_to_string(format!("/proc/net/{}{v}", proto.name())).ok())
-        .flat_map(|table| table.lines().filter_map(|line| inode_of(line, port)).collect::<Vec<_>>())
-        .collect();
+/// A socket on a port, from /proc/net/{tcp,udp}{,6}.
+#[derive(Debug, PartialEq, Eq)]
+struct Socket {
+    loopback: bool,
+    inode: String,
+}
+
+/// The sockets that hold a port: TCP's that listen, all of UDP's.
+fn sockets(proto: Proto, port: u16) -> Vec<Socket> {
+    let tables = ["", "6"].map(|v| format!("/proc/net/{}{v}", proto.name()));
+    let texts = tables.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+    texts
+        .flat_map(|text| text.lines().filter_map(|l| read(l, proto, port)).collect::<Vec<_>>())
+        .collect()
+}
+
+/// `sl local_address rem_address st ...`: fields 1, 3 and 9 are address:port in hex,
+/// the state and the inode (tcp4_seq_show of net/ipv4/tcp_ipv4.c).
+fn read(line: &str, proto: Proto, port: u16) -> Option<Socket> {
+    const LISTEN: &str = "0A";
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (ip, hex) = fields.get(1)?.rsplit_once(':')?;
+    let holds = proto == Proto::Udp || *fields.get(3)? == LISTEN;
+    if !holds || u16::from_str_radix(hex, 16).ok()? != port {
+        return None;
+    }
+    let inode = (*fields.get(9)?).to_owned();
+    Some(Socket { loopback: address(ip)?.to_canonical().is_loopback(), inode })
+}
+
+/// An address as the kernel prints it: words of four bytes, each a number of the CPU's.
+fn address(hex: &str) -> Option<IpAddr> {
+    let word = |i: usize| u32::from_str_radix(hex.get(i * 8..i * 8 + 8)?, 16).ok();
+    let bytes = |i: usize| word(i).map(u32::to_ne_bytes);
+    if hex.len() == 8 {
+        return bytes(0).map(IpAddr::from);
+    }
+    let mut all = [0; 16];
+    for (i, part) in all.chunks_exact_mut(4).enumerate() {
+        part.copy_from_slice(&bytes(i)?);
+    }
+    Some(all.into())
+}
+
+/// The process that has one of the sockets open, as far as /proc/PID/fd can be seen.
+fn holder(sockets: &[Socket]) -> Option<String> {
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
         let Ok(fds) = std::fs::read_dir(entry.path().join("fd")) else { continue };
         for fd in fds.flatten() {
             let Ok(target) = std::fs::read_link(fd.path()) else { continue };
             let target = target.to_string_lossy();
-            if inodes.iter().any(|i| target == format!("socket:[{i}]")) {
+            if sockets.iter().any(|s| target == format!("socket:[{}]", s.inode)) {
                 let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
                 return Some(format!("process {pid} ({})", name.trim()));
             }
@@ -65,9 +108,36 @@ fn listener(proto: Proto, port: u16) -> Option<String> {
     None
 }
 
-/// `sl local_address rem_address st ...`: fields 1 and 9 are address:port in hex and the inode.
-fn inode_of(line: &str, port: u16) -> Option<String> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let (_, hex) = fields.get(1)?.rsplit_once(':')?;
-    (u16::from_str_radix(hex, 16).ok()? == port).then(|| fields.get(9).map(|s| (*s).to_owned()))?
+#[cfg(test)]
+#[cfg(target_endian = "little")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_as_the_kernel_lists_them() {
+        let line = |ip: &str, state: &str| {
+            format!(
+                "   0: {ip}:1F90 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 0 0 77 1"
+            )
+        };
+        let v6 = "00000000000000000000000001000000";
+        let mapped = "0000000000000000FFFF00000100007F";
+        for (ip, loopback) in [
+            ("0100007F", true),
+            ("0200A8C0", false),
+            ("00000000", false),
+            (v6, true),
+            (mapped, true),
+            ("00000000000000000000000000000000", false),
+        ] {
+            let socket = read(&line(ip, "0A"), Proto::Tcp, 8080);
+            assert_eq!(socket, Some(Socket { loopback, inode: "77".into() }), "{ip}");
+        }
+        assert_eq!(read(&line(v6, "01"), Proto::Tcp, 8080), None, "a connection holds no port");
+        assert!(read(&line(v6, "07"), Proto::Udp, 8080).is_some());
+        assert_eq!(read(&line(v6, "0A"), Proto::Tcp, 8081), None);
+        let head =
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid";
+        assert_eq!(read(head, Proto::Tcp, 8080), None);
+    }
 }

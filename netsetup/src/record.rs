@@ -210,6 +210,8 @@ pub fn boot_id() -> Result<String> {
 /// An error of the records on disk, in our words.
 pub fn kept(what: impl Into<String>, error: &keep::Error) -> Error {
     let out = Error::errno(what, error.errno());
-    let why = format!("{error}");
+    let text = error.to_string();
+    // It may say the same already: "cannot lock /run/podkeel: ...".
+    let why = text.strip_prefix(&format!("cannot {}: ", out.what)).unwrap_or(&text).to_owned();
     Error { why, ..out }
 }

@@ -1,6 +1,9 @@
-//! What the tracer asks of the kernel: the one file of the tests with unsafe code.
-#![allow(unsafe_code, reason = "ptrace and pre_exec; each site says why it is sound")]
+//! What the tracer asks of the kernel, and a raw socket: the one file of the tests with
+//! unsafe code.
+#![allow(unsafe_code, reason = "ptrace, pre_exec, sockets; each site says why it is sound")]
 
+use std::net::UdpSocket;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -112,4 +115,22 @@ pub(super) fn finish_failing(pid: Pid, at_exit: &AtExit) {
         AtExit::RestoreArgument(argument) => regs.rdi = *argument,
     }
     ptrace::setregs(pid, regs).expect("registers of a stopped thread");
+}
+
+/// A raw socket for ICMPv6 whose multicast messages go out with a hop limit of 255, as
+/// neighbour discovery has it. std's type for a datagram socket serves for sending.
+pub(super) fn icmp6_socket() -> std::io::Result<UdpSocket> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: socket(2) takes three numbers and touches no memory.
+    let fd = unsafe { libc::socket(libc::AF_INET6, kind, libc::IPPROTO_ICMPV6) };
+    let fd = Errno::result(fd)?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let hops: libc::c_int = 255;
+    let size = size_of_val(&hops) as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS);
+    // SAFETY: `hops` is an int, valid for `size` bytes for the whole call.
+    let set = unsafe { libc::setsockopt(fd, level, name, (&raw const hops).cast(), size) };
+    Errno::result(set)?;
+    Ok(UdpSocket::from(socket))
 }

@@ -46,8 +46,14 @@ pub fn hold(root: &Path, key: &str, holder: &str, target: &str) -> Result<()> {
 /// already: fine, with the same answer, so that what was interrupted between release
 /// and drop can be done again.
 pub fn release(root: &Path, key: &str, holder: &str) -> Result<bool> {
-    let dir = root.join(file_name(key));
-    unlink(&dir.join(file_name(holder)))?;
+    release_file(root, &file_name(key), &file_name(holder))
+}
+
+/// [`release`] by the names that [`keys`] and [`holders_of_file`] list: a name that went
+/// through [`file_name`] once must not go through it again.
+pub fn release_file(root: &Path, key: &str, holder: &str) -> Result<bool> {
+    let dir = root.join(key);
+    unlink(&dir.join(holder))?;
     match rustix::fs::rmdir(&dir) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
         Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
@@ -57,8 +63,13 @@ pub fn release(root: &Path, key: &str, holder: &str) -> Result<bool> {
 
 /// The holders of `key` (as [`file_name`] has them) with their targets, sorted.
 pub fn holders(root: &Path, key: &str) -> Result<Vec<(String, PathBuf)>> {
+    holders_of_file(root, &file_name(key))
+}
+
+/// [`holders`] of a key by the name that [`keys`] lists.
+pub fn holders_of_file(root: &Path, key: &str) -> Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
-    for entry in list::entries(&root.join(file_name(key)))? {
+    for entry in list::entries(&root.join(key))? {
         // A link that is gone by now, or no link at all, holds nothing.
         if let (Ok(target), Ok(name)) =
             (fs::read_link(entry.path()), entry.file_name().into_string())
@@ -70,8 +81,8 @@ pub fn holders(root: &Path, key: &str) -> Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-/// All keys (as [`file_name`] has them), sorted; also one whose holder was killed
-/// before it had its link: [`holders`] is empty then.
+/// All keys (as [`file_name`] has them: for [`holders_of_file`] and [`release_file`]),
+/// sorted; also one whose holder was killed before it had its link: it has no holders.
 pub fn keys(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in list::entries(root)? {

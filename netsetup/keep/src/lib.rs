@@ -45,7 +45,7 @@ mod testdir;
 
 pub use claim::{Modes, claim, overwrite, remove_if, replace};
 pub use error::{Error, Result};
-pub use holders::{hold, holders, keys, release};
+pub use holders::{hold, holders, holders_of_file, keys, release, release_file};
 pub use list::{list, sweep, sweep_temps};
 pub use lock::{Lock, Wait};
 pub use name::{file_name, fnv1a64};

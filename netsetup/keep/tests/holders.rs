@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use podkeel_keep::{file_name, hold, holders, keys, release, sweep};
+use podkeel_keep::{file_name, hold, holders, holders_of_file, keys, release, release_file, sweep};
 
 #[path = "../src/testdir.rs"]
 mod testdir;
@@ -47,6 +47,13 @@ fn any_string_can_be_a_key_and_a_holder() {
     hold(&root, key, holder, "t").unwrap();
     assert_eq!(keys(&root).unwrap(), [file_name(key)]);
     assert_eq!(holders(&root, key).unwrap(), [(file_name(holder), PathBuf::from("t"))]);
+    // What is listed can be asked for and released again by its listed name.
+    let listed = &keys(&root).unwrap()[0];
+    let found = holders_of_file(&root, listed).unwrap();
+    assert_eq!(found, [(file_name(holder), PathBuf::from("t"))]);
+    assert!(release_file(&root, listed, &found[0].0).unwrap());
+    assert_eq!(keys(&root).unwrap(), [""; 0]);
+    hold(&root, key, holder, "t").unwrap();
     assert!(release(&root, key, holder).unwrap());
 }
 

@@ -26,7 +26,7 @@ pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
     };
     let veth = Veth {
         name: mark.veth(),
-        mac: mark.mac("outer", &facts.machine),
+        mac: mark.outer_mac(&facts.machine),
         mtu,
         master: conf.bridge.clone(),
         // A pod reaches its own published port only through a hairpin.
@@ -73,7 +73,12 @@ pub fn addresses(
     let forwards = conf.is_gateway && !leases.addrs.is_empty();
     let plan = Plan::new()
         .each(gateways, |plan, address| {
-            plan.share(Phase::Build, Object::Addr { link: conf.bridge.clone(), address })
+            let gateway = Object::Addr { link: conf.bridge.clone(), address };
+            // What somebody else gave his bridge isn't ours to count and to take away.
+            match facts.bridge.as_ref().is_some_and(|b| b.foreign.contains(&address)) {
+                true => plan.ensure(Side::Host, gateway),
+                false => plan.share(Phase::Build, gateway),
+            }
         })
         .when(forwards && v4, |plan| plan.ensure(Side::Host, sysctl("net.ipv4.ip_forward", "1")))
         .when(forwards && v6, |plan| forward_v6(plan, facts))

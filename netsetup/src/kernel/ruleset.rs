@@ -9,6 +9,8 @@
 //!  postrouting: own{4,6}    pod's network . same network ► true addresses
 //!                           (masqueraded if it came by a published port,
 //!                           or the answer would bypass the host)
+//!               multicast, broadcast         ► true addresses: on a bridge that
+//!                           netfilter sees, they pass here on their way to each port
 //!               masq{4,6}   pod's address                ► masquerade
 //! ```
 //!
@@ -227,16 +229,17 @@ struct Family {
     ports: &'static str,
     own: &'static str,
     masq: &'static str,
-    multicast: Multicast,
+    to_many: &'static [ToMany],
     loopback: &'static [u8],
 }
 
-struct Multicast {
+/// Destinations that are more than one host.
+struct ToMany {
     mask: Option<&'static [u8]>,
     value: &'static [u8],
 }
 
-/// struct iphdr: saddr at 12, daddr at 16. 127.0.0.0/8, 224.0.0.0/4.
+/// struct iphdr: saddr at 12, daddr at 16. 127.0.0.0/8, 224.0.0.0/4, 255.255.255.255.
 const IPV4: Family = Family {
     packet: nf::PACKET_V4,
     number: nf::IP,
@@ -248,7 +251,10 @@ const IPV4: Family = Family {
     ports: "ports4",
     own: "own4",
     masq: "masq4",
-    multicast: Multicast { mask: Some(&[0xf0, 0, 0, 0]), value: &[0xe0, 0, 0, 0] },
+    to_many: &[
+        ToMany { mask: Some(&[0xf0, 0, 0, 0]), value: &[0xe0, 0, 0, 0] },
+        ToMany { mask: None, value: &[0xff; 4] },
+    ],
     loopback: &[127],
 };
 
@@ -264,7 +270,7 @@ const IPV6: Family = Family {
     ports: "ports6",
     own: "own6",
     masq: "masq6",
-    multicast: Multicast { mask: None, value: &[0xff] },
+    to_many: &[ToMany { mask: None, value: &[0xff] }],
     loopback: &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
 };
 
@@ -295,7 +301,7 @@ pub fn rules() -> Vec<Rule> {
     rules.push(("output", TO_HOST.to_vec()));
     for family in [IPV4, IPV6] {
         rules.extend(family.publish().map(|exprs| ("publish", exprs)));
-        rules.extend(family.postrouting().map(|exprs| ("postrouting", exprs)));
+        rules.extend(family.postrouting().into_iter().map(|exprs| ("postrouting", exprs)));
     }
     rules
 }
@@ -329,7 +335,7 @@ impl Family {
         ]
     }
 
-    fn postrouting(&self) -> [Vec<Expr<'static>>; 4] {
+    fn postrouting(&self) -> Vec<Vec<Expr<'static>>> {
         let within_own = [
             Expr::Network { offset: self.saddr, len: self.len, to: R0 },
             Expr::Network { offset: self.daddr, len: self.len, to: Reg::word(self.words) },
@@ -345,18 +351,16 @@ impl Family {
             .copied()
             .chain(self.rule(&[&within_own, &[Expr::Masquerade]]))
             .collect();
-        [
-            hairpin,
-            self.rule(&[&within_own, &[Expr::Return]]),
-            self.multicast(),
-            self.rule(&[&from_pod]),
-        ]
+        let mut rules = vec![hairpin, self.rule(&[&within_own, &[Expr::Return]])];
+        rules.extend(self.to_many.iter().map(|many| self.unchanged(many)));
+        rules.push(self.rule(&[&from_pod]));
+        rules
     }
 
-    fn multicast(&self) -> Vec<Expr<'static>> {
-        let value = self.multicast.value;
+    fn unchanged(&self, many: &ToMany) -> Vec<Expr<'static>> {
+        let value = many.value;
         let load = Expr::Network { offset: self.daddr, len: value.len() as u32, to: R0 };
-        let mask = self.multicast.mask.map(|mask| Expr::And { reg: R0, mask });
+        let mask = many.mask.map(|mask| Expr::And { reg: R0, mask });
         self.rule(&[&[load], mask.as_slice(), &[Expr::Equal { reg: R0, value }, Expr::Return]])
     }
 

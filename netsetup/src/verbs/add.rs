@@ -12,7 +12,7 @@ use crate::front::result::CniResult;
 use crate::ipam::{self, Leases};
 use crate::kernel::{Netns, Rtnl};
 use crate::names::Mark;
-use crate::plan::{Part, Plan, Pod, Stopped, World, apply};
+use crate::plan::{Object, Part, Plan, Pod, Stopped, World, apply};
 use crate::record::{Attachment, Id, State, boot_id, kept};
 use crate::result;
 
@@ -70,8 +70,7 @@ fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
     must_be_free(context, wanted, &mut pod)?;
     let mut world = World::new(Rtnl::open()?, Some(pod), new_mark(wanted)?);
     for _ in 0..LEASE_TRIES {
-        context.go_on()?;
-        let lock = context.lock()?;
+        let lock = context.lock_unless_signal()?;
         let prepared = prepare(context, wanted, &mut world)?;
         let mut attachment = describe(wanted, &world, &prepared, process)?;
         let record = claim(context, &attachment)?;
@@ -118,6 +117,7 @@ pub fn explain(context: &Context, wanted: &Wanted, target: Target) -> Result<Pre
 fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prepared> {
     let sysctls = wanted.sysctls();
     let mut facts = Facts::read(&wanted.network, &mut world.host)?;
+    tell_ours(context, &mut facts, wanted)?;
     if let Some(pod) = &mut world.pod {
         facts.read_pod(pod, &sysctls)?;
     }
@@ -155,6 +155,22 @@ fn kept_default_route(wanted: &Wanted, facts: &Facts, leases: &Leases) -> Option
             wanted.ifname
         )
     })
+}
+
+/// Before Linux 5.18 an address carries no mark: what an attachment holds is ours.
+fn tell_ours(context: &Context, facts: &mut Facts, wanted: &Wanted) -> Result<()> {
+    let Some((bridge, conf)) = facts.bridge.as_mut().zip(wanted.network.bridge()) else {
+        return Ok(());
+    };
+    if bridge.foreign.is_empty() {
+        return Ok(());
+    }
+    let held = keep::keys(&context.roots.held()).map_err(|e| kept("list what is held", &e))?;
+    bridge.foreign.retain(|address| {
+        let object = Object::Addr { link: conf.bridge.clone(), address: *address };
+        !held.contains(&keep::file_name(&object.key()))
+    });
+    Ok(())
 }
 
 fn not_the_host(netns: &Netns) -> Result<()> {
@@ -296,7 +312,7 @@ fn hold_all(context: &Context, attachment: &Attachment) -> Result<()> {
 }
 
 fn lease_was_taken(stopped: &Stopped, plan: &Plan) -> bool {
-    let is_lease = |i: &usize| matches!(plan.steps[*i].what, crate::plan::Object::Lease(_));
+    let is_lease = |i: &usize| matches!(plan.steps[*i].what, Object::Lease(_));
     stopped.error.kind == Kind::Taken && stopped.foreign.first().is_some_and(is_lease)
 }
 

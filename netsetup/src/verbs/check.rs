@@ -44,8 +44,7 @@ pub fn check(context: &Context, id: &Id) -> Result<Checked> {
     };
     let attachment = Attachment::from_bytes(&bytes).ok_or_else(torn)?;
     if let Some(how) = attachment.state.cut_off() {
-        return Err(Error::new(Kind::Failed, what(), how)
-            .hint("netsetup del or gc takes it away"));
+        return Err(Error::new(Kind::Failed, what(), how).hint("netsetup del or gc takes it away"));
     }
     let gone = |why: String| {
         Error::new(Kind::Missing, what(), why).hint("netsetup del or gc takes it away")

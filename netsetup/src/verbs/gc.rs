@@ -146,8 +146,7 @@ fn shared(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
         .filter_map(|(_, a)| a)
         .map(|a| a.holder())
         .collect();
-    drop_dead_holders(context, dry_run, &live, found)?;
-    let held = keep::keys(&context.roots.held()).map_err(|e| kept("list what is held", &e))?;
+    let held = drop_dead_holders(context, dry_run, &live, found)?;
     let free = |key: &str| !held.contains(&keep::file_name(key));
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
     let links = host.links()?;
@@ -185,23 +184,26 @@ fn nobody_holds(what: String, removed: Option<Result<()>>) -> Orphan {
     Orphan { what, evidence: "it wears our mark and no attachment holds it".into(), removed }
 }
 
-/// A holder whose record is gone holds nothing.
+/// A holder whose record is gone holds nothing. Returns what the others hold, as
+/// [`keep::file_name`] has it.
 fn drop_dead_holders(
     context: &Context,
     dry_run: bool,
     live: &HashSet<String>,
     found: &mut Found,
-) -> Result<()> {
+) -> Result<HashSet<String>> {
     let root = context.roots.held();
+    let mut held = HashSet::new();
     for key in keep::keys(&root).map_err(|e| kept("list what is held", &e))? {
-        for (holder, _) in keep::holders(&root, &key)
+        for (holder, _) in keep::holders_of_file(&root, &key)
             .map_err(|e| kept(format!("list the holders of {key}"), &e))?
         {
             if live.contains(&holder) {
+                held.insert(key.clone());
                 continue;
             }
             let released = (!dry_run).then(|| {
-                keep::release(&root, &key, &holder)
+                keep::release_file(&root, &key, &holder)
                     .map(|_| ())
                     .map_err(|e| kept(format!("release {key}"), &e))
             });
@@ -213,7 +215,7 @@ fn drop_dead_holders(
             });
         }
     }
-    Ok(())
+    Ok(held)
 }
 
 /// Leases of our networks that no record has. They carry no boot id, but no

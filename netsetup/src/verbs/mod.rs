@@ -10,7 +10,7 @@ mod sweep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use add::{Added, Outcome, Prepared, add, explain};
 pub use check::{Checked, check};
@@ -26,6 +26,9 @@ use crate::roots::Roots;
 
 /// How long one netsetup waits for another that is at work on the same thing.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often one who waits looks whether a signal came.
+const SIGNAL_EVERY: Duration = Duration::from_millis(100);
 
 /// What every verb needs to know.
 #[derive(Clone, Debug)]
@@ -53,10 +56,30 @@ impl Context {
         }
     }
 
-    /// The lock around find-or-make of what attachments share.
+    /// The lock around find-or-make of what attachments share. No signal ends the wait
+    /// for it: what is being taken away must go on.
     fn lock(&self) -> Result<Lock> {
-        Lock::exclusive(&self.roots.run, Wait::Until(PATIENCE))
-            .map_err(|e| kept(format!("lock {}", self.roots.run.display()), &e))
+        self.lock_within(PATIENCE).map_err(|e| self.not_locked(&e))
+    }
+
+    /// The same where nothing has been changed yet: a signal ends the wait.
+    fn lock_unless_signal(&self) -> Result<Lock> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.go_on()?;
+            match self.lock_within(SIGNAL_EVERY) {
+                Err(e) if e.is_busy() && Instant::now() < end => {}
+                other => return other.map_err(|e| self.not_locked(&e)),
+            }
+        }
+    }
+
+    fn lock_within(&self, time: Duration) -> keep::Result<Lock> {
+        Lock::exclusive(&self.roots.run, Wait::Until(time))
+    }
+
+    fn not_locked(&self, error: &keep::Error) -> Error {
+        kept(format!("lock {}", self.roots.run.display()), error)
     }
 }
 
@@ -105,10 +128,16 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The sysctls to set: the list's, then the caller's, for this interface.
+    /// The sysctls to set, for this interface: the list's and the caller's. Of two
+    /// values for one key the last one counts, and that is the caller's.
     pub fn sysctls(&self) -> Vec<SysctlSetting> {
-        let all = self.network.sysctls().chain(&self.wishes.sysctls);
-        all.cloned().map(|setting| setting.on_interface(&self.ifname)).collect()
+        let mut last: Vec<SysctlSetting> = Vec::new();
+        for setting in self.network.sysctls().chain(&self.wishes.sysctls) {
+            let setting = setting.clone().on_interface(&self.ifname);
+            last.retain(|earlier| earlier.path != setting.path);
+            last.push(setting);
+        }
+        last
     }
 
     /// The three words that name it.
