@@ -82,7 +82,14 @@ fn wanted(name: &str, ports: &[&str]) -> Wanted {
         ..Wishes::default()
     };
     let network = Network::builtin().expect("network");
-    Wanted { network, container: name.into(), ifname: "eth0".into(), wishes, default_route: true }
+    Wanted {
+        network,
+        container: name.into(),
+        ifname: "eth0".into(),
+        wishes,
+        default_route: true,
+        bundle: None,
+    }
 }
 
 fn ours(context: &Context, round: usize, ports: &[&str]) -> (Duration, Duration) {

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use podkeel_wire::rt;
 
-use crate::conf::{Network, Plugin};
+use crate::conf::{self, Network, Plugin};
 use crate::error::Result;
 use crate::kernel::sysctl::{ProcSys, path_of};
 use crate::kernel::{Nft, Rtnl};
+use crate::names::Mark;
 use crate::plan::Pod;
 use crate::request::SysctlSetting;
 
@@ -54,7 +55,7 @@ pub struct BridgeFacts {
 
 impl Facts {
     /// Reads what an attachment to this network needs to know of the host.
-    pub fn read(network: &Network, host: &mut Rtnl) -> Result<Facts> {
+    pub fn read(network: &Network, mark: &Mark, host: &mut Rtnl) -> Result<Facts> {
         let proc = ProcSys::open()?;
         let mut facts = Facts {
             machine: machine_id(),
@@ -63,7 +64,7 @@ impl Facts {
         };
         for plugin in &network.plugins {
             if let Plugin::Bridge(conf) = plugin {
-                facts.read_bridge(&conf.bridge, host)?;
+                facts.read_bridge(conf, &mark.shared(), host)?;
             }
         }
         if facts.ipv6 && network.has_ipv6() {
@@ -90,14 +91,14 @@ impl Facts {
         Ok(())
     }
 
-    fn read_bridge(&mut self, name: &str, host: &mut Rtnl) -> Result<()> {
-        let link = host.link(name)?;
+    fn read_bridge(&mut self, conf: &conf::Bridge, shared: &str, host: &mut Rtnl) -> Result<()> {
+        let link = host.link(&conf.bridge)?;
         if let Some(link) = &link {
             let addrs = host.addrs(link.index)?;
             let global: Vec<_> =
                 addrs.iter().filter(|a| a.scope == libc::RT_SCOPE_UNIVERSE).collect();
             let net = |a: &&rt::AddrInfo| IpNet::new(a.ip, a.prefix).ok();
-            let ours = link.alias.as_deref() == Some(crate::names::SHARED);
+            let ours = link.alias.as_deref() == Some(shared);
             let foreign = |a: &&&rt::AddrInfo| !ours && a.proto != Some(rt::PROTOCOL);
             self.bridge = Some(BridgeFacts {
                 ours,
@@ -106,15 +107,25 @@ impl Facts {
                 foreign: global.iter().filter(foreign).filter_map(net).collect(),
             });
         }
-        if self.bridge.as_ref().is_none_or(|b| b.addrs.is_empty()) {
-            self.read_routes(host)?;
+        let there = self.bridge.as_ref().map_or(&[][..], |b| &b.addrs);
+        if !conf.is_gateway && !there.is_empty()
+            || conf.gateways().all(|gateway| there.contains(&gateway))
+        {
+            return Ok(());
         }
+        self.read_routes(host)?;
         Ok(())
     }
 
     fn read_routes(&mut self, host: &mut Rtnl) -> Result<()> {
         let links = host.links()?;
         let link_of = |index: Option<u32>| links.iter().find(|l| Some(l.index) == index);
+        // A link that is down has no routes, but it has its addresses.
+        for addr in host.addrs(0)? {
+            let link = link_of(Some(addr.index)).filter(|_| addr.scope == libc::RT_SCOPE_UNIVERSE);
+            let net = IpNet::new(addr.ip, addr.prefix).ok().map(|net| net.trunc());
+            self.routed.extend(net.zip(link.map(|link| link.name.clone())));
+        }
         for family in [libc::AF_INET, libc::AF_INET6] {
             for route in host.routes(family)? {
                 let is_main = route.table == u32::from(libc::RT_TABLE_MAIN)
@@ -141,6 +152,10 @@ impl Facts {
     }
 
     fn read_ra_uplinks(&mut self, proc: &ProcSys, host: &mut Rtnl) -> Result<()> {
+        // A host that forwards already has lost the route, or has seen to it.
+        if proc.read(&path_of("net.ipv6.conf.all.forwarding"))?.as_deref() == Some("1") {
+            return Ok(());
+        }
         let is_default = |r: &rt::RouteInfo| r.dst.1 == 0 && r.protocol == rt::PROTOCOL_RA;
         let indices: Vec<_> = host
             .routes(libc::AF_INET6)?
@@ -179,7 +194,7 @@ pub fn forward_drops(nft: &mut Nft, network: &Network) -> Result<Vec<String>> {
             warnings.push(format!(
                 "packets that leave or reach network {} will be dropped: chain FORWARD of table {name} filter has \
                  policy drop (docker sets it); accept them with \
-                 `{tables} -I FORWARD -i {bridge} -j ACCEPT; {tables} -I FORWARD -o {bridge} -j ACCEPT`",
+                 `{tables} -I FORWARD -i {bridge} -j ACCEPT; {tables} -I FORWARD -o {bridge} -m conntrack --ctstate ESTABLISHED,RELATED,DNAT -j ACCEPT`",
                 network.name
             ));
         }

@@ -11,25 +11,41 @@ use crate::request::Mac;
 /// carry it: a link's alias, an nftables element's comment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// Random, so that two lives of one container are told apart.
+    /// Whose records it is in ([`Roots::id`], 24 bits), then 40 random bits, so
+    /// that two lives of one container are told apart.
+    ///
+    /// [`Roots::id`]: crate::roots::Roots::id
     pub attachment: u64,
-    /// `network/container/ifname`.
+    /// `network/container/ifname`; of one that is too long its beginning, `~` and a hash.
     pub owner: String,
 }
 
 /// How every mark begins.
 pub const MARK: &str = "podkeel ";
 
-/// The mark of what attachments share.
-pub const SHARED: &str = "podkeel shared";
+/// The mark of what the attachments of one root share.
+pub fn shared(root: u32) -> String {
+    format!("{MARK}shared {root:06x}")
+}
 
 /// Longest mark: what an nftables comment holds, and less than a link's alias.
 const MARK_MAX: usize = podkeel_wire::nf::COMMENT_MAX;
 
 impl Mark {
     /// A mark for a new attachment.
-    pub fn new(attachment: u64, network: &str, container: &str, ifname: &str) -> Mark {
-        Mark { attachment, owner: format!("{network}/{container}/{ifname}") }
+    pub fn new(root: u32, random: u64, network: &str, container: &str, ifname: &str) -> Mark {
+        let attachment = u64::from(root) << ROOT_SHIFT | random & ((1 << ROOT_SHIFT) - 1);
+        Mark { attachment, owner: fit(&format!("{network}/{container}/{ifname}")) }
+    }
+
+    /// Whose records it is in.
+    pub fn root(&self) -> u32 {
+        (self.attachment >> ROOT_SHIFT) as u32
+    }
+
+    /// The mark of what it shares with others of the same root.
+    pub fn shared(&self) -> String {
+        shared(self.root())
     }
 
     /// Whether this text, read from the kernel, is exactly this mark.
@@ -37,10 +53,10 @@ impl Mark {
         text.is_some_and(|text| text == self.to_string())
     }
 
-    /// Whether this text is a mark of the same owner, in this or an earlier life.
+    /// Whether this text is a mark of the same owner and root, in this or an earlier life.
     pub fn same_owner(&self, text: Option<&str>) -> bool {
-        let own = self.to_string();
-        text.is_some_and(|text| is_mark(text) && text.get(OWNER_AT..) == own.get(OWNER_AT..))
+        let Some(text) = text else { return false };
+        owner_of(text) == Some(&self.owner) && root_of(text) == Some(self.root())
     }
 
     /// The veth end that stays on the host. A hash, so that a name tells
@@ -81,18 +97,36 @@ impl Mark {
     }
 }
 
+/// Random bits of an attachment's id.
+const ROOT_SHIFT: u32 = 40;
+
 /// Where the owner begins in a mark: behind "podkeel " and 16 digits and a space.
 const OWNER_AT: usize = MARK.len() + 17;
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("{MARK}{:016x} {}", self.attachment, self.owner);
-        let mut cut = text.len().min(MARK_MAX);
-        while !text.is_char_boundary(cut) {
-            cut -= 1;
-        }
-        f.write_str(&text[..cut])
+        write!(f, "{MARK}{:016x} {}", self.attachment, self.owner)
     }
+}
+
+/// An owner that fits into a mark. Cut off alone, two long ones would be taken for one.
+fn fit(owner: &str) -> String {
+    const MAX: usize = MARK_MAX - OWNER_AT;
+    if owner.len() <= MAX {
+        return owner.to_owned();
+    }
+    let hash = format!("~{:016x}", fnv1a64(owner.as_bytes()));
+    let mut cut = MAX - hash.len();
+    while !owner.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    format!("{}{hash}", &owner[..cut])
+}
+
+/// The root that a mark belongs to.
+pub fn root_of(text: &str) -> Option<u32> {
+    let id = is_mark(text).then(|| text.get(MARK.len()..OWNER_AT - 1))??;
+    u64::from_str_radix(id, 16).ok().map(|id| (id >> ROOT_SHIFT) as u32)
 }
 
 /// Whether a text read from the kernel is the mark of some attachment of ours.
@@ -125,41 +159,45 @@ mod tests {
 
     #[test]
     fn names_fit_the_kernel() {
-        let mark = Mark::new(u64::MAX, "bridge", &"c".repeat(200), "eth0");
+        let mark = Mark::new(u32::MAX, u64::MAX, "bridge", &"c".repeat(200), "eth0");
         assert_eq!(mark.veth().len(), 14);
         assert_eq!(mark.unnamed().len(), 14);
-        assert!(mark.to_string().len() <= MARK_MAX);
+        assert_eq!(mark.to_string().len(), MARK_MAX);
         assert_eq!(mark.mac("peer", "m").0[0] & 3, 2, "locally administered, unicast");
         assert_eq!(mark.outer_mac("m").0[0], 0xfe, "the same, and above all others");
     }
 
     #[test]
     fn a_mark_is_known_again_and_no_other_text_is() {
-        let mark = Mark::new(7, "bridge", "web", "eth0");
-        assert_eq!(mark.to_string(), "podkeel 0000000000000007 bridge/web/eth0");
-        assert!(mark.is(Some("podkeel 0000000000000007 bridge/web/eth0")));
-        let later = Mark::new(8, "bridge", "web", "eth0");
-        assert!(!later.is(Some(&mark.to_string())) && later.same_owner(Some(&mark.to_string())));
-        assert_eq!(owner_of(&mark.to_string()), Some("bridge/web/eth0"));
-        for other in [
-            "",
-            "podkeel",
-            SHARED,
-            "podkeel 00000000000000zz a/b/c",
-            "podkeel 0000000000000007",
-            "uplink",
-        ] {
-            assert!(
-                !is_mark(other) && owner_of(other).is_none() && !mark.is(Some(other)),
-                "{other:?}"
-            );
+        let mark = Mark::new(0xabcdef, 7, "bridge", "web", "eth0");
+        assert_eq!(mark.to_string(), "podkeel abcdef0000000007 bridge/web/eth0");
+        assert_eq!((mark.root(), mark.shared().as_str()), (0xabcdef, "podkeel shared abcdef"));
+        assert!(mark.is(Some("podkeel abcdef0000000007 bridge/web/eth0")));
+        let later = Mark::new(0xabcdef, 8, "bridge", "web", "eth0");
+        let text = mark.to_string();
+        assert!(!later.is(Some(&text)) && later.same_owner(Some(&text)));
+        assert!(!Mark::new(1, 7, "bridge", "web", "eth0").same_owner(Some(&text)), "another root");
+        assert_eq!((owner_of(&text), root_of(&text)), (Some("bridge/web/eth0"), Some(0xabcdef)));
+        for other in ["", "podkeel", &shared(1), "podkeel 00000000000000zz a/b/c", "uplink"] {
+            assert!(!is_mark(other) && owner_of(other).is_none() && !mark.is(Some(other)));
         }
         assert!(!mark.is(None) && !mark.same_owner(None));
     }
 
     #[test]
+    fn long_owners_are_told_apart() {
+        let id = "c".repeat(100);
+        let mark = |container: &str, ifname: &str| Mark::new(1, 7, "bridge", container, ifname);
+        let text = mark(&id, "eth0").to_string();
+        assert!(mark(&id, "eth0").same_owner(Some(&text)));
+        for other in [mark(&format!("{id}x"), "eth0"), mark(&id, "eth1"), mark(&id[1..], "eth0")] {
+            assert!(!other.same_owner(Some(&text)), "{other}");
+        }
+    }
+
+    #[test]
     fn two_attachments_and_two_machines_differ() {
-        let (a, b) = (Mark::new(1, "n", "c", "eth0"), Mark::new(1, "n", "c", "eth1"));
+        let (a, b) = (Mark::new(0, 1, "n", "c", "eth0"), Mark::new(0, 1, "n", "c", "eth1"));
         assert_ne!(a.veth(), b.veth());
         assert_ne!(a.mac("peer", "one"), a.mac("peer", "two"));
         assert_ne!(bridge_mac("br0", "one"), bridge_mac("br0", "two"));

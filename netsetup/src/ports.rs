@@ -2,7 +2,9 @@
 //! service would silently get no more connections from outside. One that listens on
 //! loopback alone never had any, and keeps what it has: loopback isn't translated.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
 use crate::kernel::ruleset::Entry;
@@ -26,25 +28,35 @@ pub(crate) fn free(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Binds the port and lets go at once. Only "in use" counts: that an address
-/// isn't there yet, or that a low port needs a privilege, is no one's claim.
+/// Binds the port and lets go at once, without listening. Only "in use" counts:
+/// that an address isn't there yet, or that a low port needs a privilege, is no
+/// one's claim.
 fn probe(proto: Proto, addr: SocketAddr) -> Result<()> {
-    let bound = match proto {
-        Proto::Tcp => TcpListener::bind(addr).map(|_| ()),
-        Proto::Udp => UdpSocket::bind(addr).map(|_| ()),
-    };
-    match bound {
-        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
-            let sockets = sockets(proto, addr.port());
-            if !sockets.is_empty() && sockets.iter().all(|s| s.loopback) {
-                return Ok(());
-            }
-            let who = holder(&sockets).unwrap_or_else(|| "a process".into());
-            let what = format!("publish port {}/{}", addr, proto.name());
-            Err(Error::new(Kind::Taken, what, format!("{who} on the host listens there")))
-        }
-        _ => Ok(()),
+    if bind(proto, addr) != Err(Errno::ADDRINUSE) {
+        return Ok(());
     }
+    let sockets = sockets(proto, addr.port());
+    if !sockets.is_empty() && sockets.iter().all(|s| s.loopback) {
+        return Ok(());
+    }
+    let who = holder(&sockets).unwrap_or_else(|| "a process".into());
+    let what = format!("publish port {}/{}", addr, proto.name());
+    Err(Error::new(Kind::Taken, what, format!("{who} on the host listens there")))
+}
+
+fn bind(proto: Proto, addr: SocketAddr) -> std::result::Result<(), Errno> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+    let kind = if proto == Proto::Tcp { SocketType::STREAM } else { SocketType::DGRAM };
+    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let fd = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if addr.is_ipv6() {
+        sockopt::set_ipv6_v6only(&fd, true)?;
+    }
+    if proto == Proto::Tcp {
+        // Connections that linger don't hold the port; a listener does all the same.
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+    }
+    rustix::net::bind(&fd, &addr)
 }
 
 /// A socket on a port, from /proc/net/{tcp,udp}{,6}.

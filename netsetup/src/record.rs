@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::kernel::NetnsId;
 use crate::names::Mark;
 use crate::plan::{Object, Plan, Pod};
-use crate::request::Mac;
+use crate::request::{Mac, Wishes};
 use crate::roots::Roots;
 
 /// Which attachment: the three words that name it everywhere.
@@ -114,6 +114,11 @@ pub struct Attachment {
     pub nsid: Option<u32>,
     /// The container's first process, where it is known.
     pub process: Option<Process>,
+    /// The container's bundle, where a runtime's hook made it: ids are unique
+    /// among the containers of one runtime's root only.
+    pub bundle: Option<String>,
+    /// What was asked for.
+    pub wishes: Wishes,
     /// Everything that is made, and what was before.
     pub plan: Plan,
     /// What `add` answered: a CNI result.
@@ -128,11 +133,6 @@ impl Attachment {
             .map_err(|e| Error::new(Kind::Failed, what(), e.to_string()))?;
         bytes.push(b'\n');
         Ok(bytes)
-    }
-
-    /// Reads a record's text; `None` where it is torn.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Attachment> {
-        serde_json::from_slice(bytes).ok()
     }
 
     /// The shared objects that it holds.
@@ -175,19 +175,100 @@ impl Roots {
         self.run.join("net")
     }
 
-    /// Where the holders of shared objects are.
-    pub fn held(&self) -> PathBuf {
-        self.run.join("held")
+    /// Where the holders of shared objects are, by [`Roots::id`]: what has one
+    /// name in two network namespaces is two objects.
+    pub fn held(&self, root: u32) -> PathBuf {
+        self.run.join("held").join(format!("{root:06x}"))
     }
 }
 
+/// What a file among the records holds.
+#[derive(Debug)]
+pub enum Read {
+    /// A record.
+    Whole(Box<Attachment>),
+    /// The beginning of one, or nothing: whoever wrote it was cut off.
+    Torn,
+    /// A record of a version that says more than this one knows; its mark, if it has one.
+    Unknown(Option<Mark>),
+}
+
+impl Read {
+    /// Reads a record's text.
+    pub fn new(bytes: &[u8]) -> Read {
+        match serde_json::from_slice(bytes) {
+            Ok(attachment) => Read::Whole(Box::new(attachment)),
+            Err(error) if error.is_data() => {
+                let mark = serde_json::from_slice::<Value>(bytes).ok().map(|v| v["mark"].clone());
+                Read::Unknown(mark.and_then(|mark| serde_json::from_value(mark).ok()))
+            }
+            Err(_) => Read::Torn,
+        }
+    }
+
+    /// The record, if it is whole.
+    pub fn whole(self) -> Option<Attachment> {
+        match self {
+            Read::Whole(attachment) => Some(*attachment),
+            Read::Torn | Read::Unknown(_) => None,
+        }
+    }
+
+    /// The mark of the record's objects, if it can be read.
+    pub fn mark(&self) -> Option<&Mark> {
+        match self {
+            Read::Whole(attachment) => Some(&attachment.mark),
+            Read::Unknown(mark) => mark.as_ref(),
+            Read::Torn => None,
+        }
+    }
+}
+
+/// What is among the records under a container's name: its own directory of
+/// each network, and so no other container's unless both names are long.
+pub fn of_container(roots: &Roots, container: &str) -> Result<Vec<Read>> {
+    let mut found = Vec::new();
+    let networks = match std::fs::read_dir(roots.net()) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        other => other.map_err(|e| Error::io("list networks with attachments", &e))?,
+    };
+    for network in networks.flatten() {
+        let dir = network.path().join(keep::file_name(container));
+        for file in keep::list(&dir).map_err(|e| kept("list records", &e))? {
+            if let Ok(bytes) = std::fs::read(dir.join(file)) {
+                found.push(Read::new(&bytes));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// All records that are whole.
+pub fn whole(roots: &Roots) -> Result<Vec<Attachment>> {
+    Ok(all(roots)?.into_iter().filter_map(|(_, read)| read.whole()).collect())
+}
+
+/// An error about a record of another version.
+pub fn unknown(what: impl Into<String>) -> Error {
+    Error::new(Kind::Unsupported, what, "its record was written by another version of podkeel")
+        .hint("use that version's netsetup")
+}
+
+/// An error about an attachment that was made from another network namespace.
+pub fn elsewhere(what: impl Into<String>, attachment: &Attachment) -> Error {
+    let why =
+        "it was made from another network namespace of the host, or for another run directory";
+    Error::new(Kind::Taken, what, why)
+        .hint(format!("its objects wear the mark {:?}", attachment.mark.to_string()))
+}
+
 /// Reads all records that are there, torn ones too.
-pub fn all(roots: &Roots) -> Result<Vec<(PathBuf, Option<Attachment>)>> {
+pub fn all(roots: &Roots) -> Result<Vec<(PathBuf, Read)>> {
     let net = roots.net();
     let mut found = Vec::new();
     for relative in keep::list(&net).map_err(|e| kept("list records", &e))? {
         match std::fs::read(net.join(&relative)) {
-            Ok(bytes) => found.push((relative, Attachment::from_bytes(&bytes))),
+            Ok(bytes) => found.push((relative, Read::new(&bytes))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => {
                 return Err(Error::io(

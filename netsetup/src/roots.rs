@@ -8,6 +8,7 @@
 //! /etc/podkeel/net.d, /etc/cni/net.d                    network lists             PODKEEL_CONF_DIR (a:b)
 //! ```
 
+use std::os::unix::fs::MetadataExt;
 use std::{env, path::PathBuf};
 
 /// The roots of all state on disk.
@@ -35,6 +36,20 @@ impl Default for Roots {
 }
 
 impl Roots {
+    /// By which the objects of these records are told from those of others: of
+    /// another run directory, of one with the same name in another mount
+    /// namespace, or of the same one seen from another network namespace. 24 bits
+    /// of a hash of the path, its file system and the thread's network namespace.
+    pub fn id(&self) -> u32 {
+        let there = self.run.ancestors().find_map(|dir| Some((dir, dir.canonicalize().ok()?)));
+        let (dir, real) = there.unwrap_or((&self.run, self.run.clone()));
+        let path = real.join(self.run.strip_prefix(dir).unwrap_or(&self.run));
+        let device = std::fs::metadata(&real).map_or(0, |m| m.dev());
+        let netns = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |m| m.ino());
+        let text = format!("{}\0{device}\0{netns}", path.display());
+        (podkeel_keep::fnv1a64(text.as_bytes()) >> 40) as u32
+    }
+
     /// The defaults, with what the environment says instead of them.
     pub fn from_env() -> Roots {
         let mut roots = Roots::default();

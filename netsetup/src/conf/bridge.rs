@@ -1,5 +1,6 @@
 //! The `bridge` plugin: a veth pair from the pod to a bridge on the host.
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{
@@ -48,6 +49,14 @@ pub struct Bridge {
     pub dns: Option<Dns>,
     /// What it asks a runtime for: `mac`, `ips`, ...
     pub capabilities: Capabilities,
+}
+
+impl Bridge {
+    /// The gateway addresses that the bridge is to have, with their prefix lengths.
+    pub fn gateways(&self) -> impl Iterator<Item = IpNet> {
+        let ranges = self.ipam.iter().flat_map(|ipam| &ipam.sets).flatten();
+        ranges.filter_map(|r| IpNet::new(r.gateway?, r.subnet.prefix_len()).ok())
+    }
 }
 
 pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Bridge> {

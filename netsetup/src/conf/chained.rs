@@ -12,9 +12,6 @@ use crate::request::SysctlSetting;
 /// Published ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Portmap {
-    /// A pod that reaches itself, or the host that reaches it over loopback,
-    /// gets another source address, so that answers find the way back.
-    pub snat: bool,
     /// What it asks a runtime for: `portMappings`.
     pub capabilities: Capabilities,
 }
@@ -38,7 +35,8 @@ pub(super) fn read_portmap(plugin: &Object) -> Parsed<Portmap> {
     // 13 is the reference's default bit; podkeel needs no mark for its rules.
     plugin.refuse("markMasqBit", json!(13))?;
     plugin.refuse("externalSetMarkChain", Value::Null)?;
-    Ok(Portmap { snat: plugin.flag("snat", true)?, capabilities: read_capabilities(plugin)? })
+    plugin.refuse("snat", Value::Bool(true))?;
+    Ok(Portmap { capabilities: read_capabilities(plugin)? })
 }
 
 pub(super) fn read_tuning(plugin: &Object) -> Parsed<Tuning> {

@@ -57,7 +57,7 @@ pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Option<HostLoca
     let mut routes: Vec<Route> = Vec::new();
     for node in ipam.array("routes")? {
         let route = read_route(&node.object()?)?;
-        if routes.iter().any(|r| r.dst == route.dst && r.priority == route.priority) {
+        if routes.iter().any(|r| r.dst == route.dst) {
             return Err(node.fault(format_args!("a second route to {}", route.dst)));
         }
         routes.push(route);
@@ -244,12 +244,9 @@ fn read_route(route: &Object) -> Parsed<Route> {
     route.refuse("table", Value::Null)?;
     route.refuse("scope", Value::Null)?;
     // 0 is the reference's "not given" in all three.
-    let number = |key| Ok(route.number(key)?.filter(|n| *n != 0));
-    Ok(Route {
-        gw: read_address(route, "gw", &dst, false)?,
-        dst,
-        mtu: number("mtu")?,
-        advmss: number("advmss")?,
-        priority: number("priority")?,
-    })
+    for key in ["mtu", "advmss", "priority"] {
+        route.refuse(key, Value::from(0))?;
+    }
+    let gw = read_address(route, "gw", &dst, false)?;
+    Ok(Route { gw, dst, mtu: None, advmss: None, priority: None })
 }

@@ -83,7 +83,7 @@ fn the_built_in_network() {
         capabilities: Capabilities::new(),
     };
     assert_eq!(*bridge, expected);
-    assert!(portmap.snat && tuning.sysctls.is_empty());
+    assert!(portmap.capabilities.contains("portMappings") && tuning.sysctls.is_empty());
     assert!(network.can("portMappings") && !network.can("mac"));
 }
 

@@ -29,8 +29,10 @@ pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
         mac: mark.outer_mac(&facts.machine),
         mtu,
         master: conf.bridge.clone(),
-        // A pod reaches its own published port only through a hairpin.
-        hairpin: conf.hairpin_mode || !request.wishes.ports.is_empty(),
+        // Where netfilter sees bridged frames, a pod's frame to its own published
+        // port is translated on the bridge and must leave by the port it came by.
+        // A promiscuous bridge needs none, and takes none.
+        hairpin: conf.hairpin_mode || (!request.wishes.ports.is_empty() && !conf.promisc_mode),
         isolated: conf.port_isolation,
         peer: request.ifname.clone(),
         peer_mac: request
@@ -88,6 +90,14 @@ pub fn addresses(
                 Phase::Build,
                 Side::Pod,
                 conf_sysctl("ipv6", &request.ifname, "disable_ipv6", "1"),
+            )
+        })
+        // A neighbour on the bridge must not give the pod a route either.
+        .when(facts.ipv6 && v6, |plan| {
+            plan.own(
+                Phase::Build,
+                Side::Pod,
+                conf_sysctl("ipv6", &request.ifname, "accept_ra", "0"),
             )
         })
         .ensure(Side::Pod, Object::Up { link: "lo".into() })

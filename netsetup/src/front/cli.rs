@@ -326,7 +326,7 @@ fn wanted(context: &Context, args: &AttachArgs) -> Result<(Wanted, Target)> {
     };
     let container = container(context, &args.name, Some(&target))?;
     let ifname = args.name.ifname.clone();
-    Ok((Wanted { network, container, ifname, wishes, default_route: true }, target))
+    Ok((Wanted { network, container, ifname, wishes, default_route: true, bundle: None }, target))
 }
 
 /// An attachment by name: its namespace may be long gone.
@@ -334,12 +334,8 @@ fn name(context: &Context, args: &NameArgs) -> Result<Id> {
     check_words(args)?;
     let network = match conf::find(&args.network, &context.roots) {
         Ok(network) => network.name,
-        // The list may be gone too: then the name is all there is.
+        // The list may be gone too: then the name is all there is, and all it takes.
         Err(e) if e.kind == Kind::Missing && names::check_name(&args.network).is_ok() => {
-            let id = Path::new(&args.network);
-            if !context.roots.net().join(id).exists() {
-                return Err(e);
-            }
             args.network.clone()
         }
         Err(e) => return Err(e),
@@ -378,7 +374,12 @@ fn container(context: &Context, args: &NameArgs, target: Option<&Target>) -> Res
             [context.roots.netns.as_path(), Path::new("/run/netns"), Path::new("/var/run/netns")];
         let named = path.parent().is_some_and(|parent| dirs.contains(&parent));
         if let Some(name) = path.file_name().filter(|_| named) {
-            return Ok(name.to_string_lossy().into_owned());
+            let name = name.to_string_lossy().into_owned();
+            return match names::check_name(&name) {
+                Ok(()) => Ok(name),
+                Err(why) => Err(Error::input(format!("use {name:?} as container id"), why)
+                    .hint("give one with --id")),
+            };
         }
     }
     match target {

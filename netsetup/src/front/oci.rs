@@ -10,6 +10,7 @@
 //! call it twice, or never.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -31,6 +32,9 @@ pub struct HookArgs {
     network: Vec<String>,
     #[command(flatten)]
     wishes: WishArgs,
+    /// Ignore the container's annotations: who may write them may not choose networks and ports
+    #[arg(long)]
+    no_annotations: bool,
     /// Append messages to this file too: crun sends a hook's stderr to /dev/null
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -45,10 +49,15 @@ pub fn hook(
 ) -> Result<i32> {
     unblock_signals();
     let result = read_state(stdin).and_then(|state| run(context, args, &state));
-    let mut log = args
-        .log
-        .as_ref()
-        .and_then(|path| std::fs::OpenOptions::new().append(true).create(true).open(path).ok());
+    let mut log = args.log.as_ref().and_then(|path| {
+        std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)
+            .ok()
+    });
     let mut say = |text: &str| {
         let _ = writeln!(err, "netsetup: {text}");
         if let Some(log) = &mut log {
@@ -99,7 +108,10 @@ fn run(context: &Context, args: &HookArgs, state: &State) -> Result<Vec<String>>
         (ContainerState::Creating | ContainerState::Created, Some(pid)) => {
             attach(context, args, state, pid)
         }
-        (ContainerState::Stopped, _) => verbs::del_container(context, id).map(|_| Vec::new()),
+        (ContainerState::Stopped, _) => {
+            let bundle = state.bundle().to_string_lossy();
+            verbs::del_container(context, id, Some(&bundle)).map(|_| Vec::new())
+        }
         (ContainerState::Creating | ContainerState::Created, None) => {
             Err(Error::input(format!("attach container {id}"), "its state has no pid"))
         }
@@ -122,7 +134,12 @@ fn attach(context: &Context, args: &HookArgs, state: &State, pid: i32) -> Result
                 warnings.extend(added.warnings);
             }
             // The same hook under prestart and createRuntime: done is done.
-            Ok(Outcome::Already(_)) => {}
+            Ok(Outcome::Already(there)) if there.wishes == wanted.wishes => {}
+            Ok(Outcome::Already(there)) => {
+                let why = "it is attached already, with other ports, addresses or sysctls";
+                let error = Error::new(Kind::Taken, format!("attach {}", there.id), why);
+                return Err(take_back(context, &made, error));
+            }
             Err(error) => return Err(take_back(context, &made, error)),
         }
     }
@@ -142,7 +159,8 @@ fn take_back(context: &Context, made: &[Id], mut error: Error) -> Error {
 /// for the same thing; ports and addresses go to the first network.
 fn wanted(context: &Context, args: &HookArgs, state: &State) -> Result<Vec<Wanted>> {
     let none = std::collections::HashMap::new();
-    let asked = Wishes::from_annotations(state.annotations().as_ref().unwrap_or(&none))?;
+    let annotations = state.annotations().as_ref().filter(|_| !args.no_annotations);
+    let asked = Wishes::from_annotations(annotations.unwrap_or(&none))?;
     let flags = args.wishes.wishes()?;
     let wishes = Wishes {
         networks: Vec::new(),
@@ -170,6 +188,7 @@ fn wanted(context: &Context, args: &HookArgs, state: &State) -> Result<Vec<Wante
             ifname: format!("eth{i}"),
             wishes,
             default_route: i == 0,
+            bundle: Some(state.bundle().to_string_lossy().into_owned()),
         });
     }
     Ok(all)

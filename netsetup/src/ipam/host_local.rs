@@ -234,6 +234,14 @@ impl fmt::Display for Range {
     }
 }
 
+impl Held {
+    /// The lease itself, as a file of this directory.
+    pub fn in_dir(self, dir: &Path) -> Lease {
+        // Which set it is from only matters to who leases the next one.
+        Lease { dir: dir.to_owned(), ip: self.ip, id: self.id, ifname: self.ifname, set: 0 }
+    }
+}
+
 impl Lease {
     /// Whose the lease is now: container and interface. `None` if it isn't there, or is
     /// a file without an owner.

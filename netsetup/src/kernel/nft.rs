@@ -6,6 +6,9 @@ use podkeel_wire::{Batch, Message};
 use super::socket::{Refusal, Socket};
 use crate::error::{Error, Kind, Result};
 
+/// How many elements are asked for in one exchange.
+const GETS_AT_ONCE: usize = 64;
+
 /// An nftables socket.
 #[derive(Debug)]
 pub struct Nft {
@@ -51,8 +54,25 @@ impl Nft {
         )
     }
 
-    /// Elements by key: for each of `wanted` what is there, in order.
+    /// Elements by key: for each of `wanted` what is there, in order. A set of
+    /// ranges looks a key up by its start: what holds it but isn't it doesn't count.
     pub fn elems(
+        &mut self,
+        table: Table<'_>,
+        wanted: &[(&str, Elem)],
+    ) -> Result<Vec<Option<Elem>>> {
+        let mut found = Vec::with_capacity(wanted.len());
+        // The answers of one exchange wait in the socket's buffer.
+        for part in wanted.chunks(GETS_AT_ONCE) {
+            found.extend(self.some_elems(table, part)?);
+        }
+        for ((_, wanted), slot) in wanted.iter().zip(&mut found) {
+            slot.take_if(|f| f.key != wanted.key || f.key_end != wanted.key_end);
+        }
+        Ok(found)
+    }
+
+    fn some_elems(
         &mut self,
         table: Table<'_>,
         wanted: &[(&str, Elem)],

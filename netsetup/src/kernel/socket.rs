@@ -153,6 +153,14 @@ impl Socket {
 
     fn send(&mut self, batch: &Batch) -> Result<()> {
         self.seq = batch.next_seq();
+        if batch.bytes().len() > USUAL_SEND {
+            // Needs CAP_NET_ADMIN over the first user namespace; where that is
+            // missing, the send says EMSGSIZE and nothing has happened.
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(
+                &self.fd,
+                2 * batch.bytes().len(),
+            );
+        }
         let sent = rustix::net::send(&self.fd, batch.bytes(), SendFlags::empty())
             .ctx(|| "send a netlink request".into())?;
         if sent == batch.bytes().len() {
@@ -215,6 +223,9 @@ impl Socket {
         Ok(len)
     }
 }
+
+/// Bytes that a socket's send buffer surely holds (net.core.wmem_default is 212,992).
+const USUAL_SEND: usize = 64 * 1024;
 
 /// How often a dump that changed while it was read is asked for again.
 const DUMP_TRIES: u32 = 50;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::driver::Request;
 use crate::driver::bridge::own_network;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::ipam::Leases;
 use crate::kernel::ruleset::Entry;
 use crate::plan::{Object, Phase, Plan, Side};
@@ -14,6 +14,14 @@ use crate::plan::{Object, Phase, Plan, Side};
 pub fn plan(request: &Request, leases: &Leases) -> Result<Plan> {
     let mut plan = Plan::new();
     for port in &request.wishes.ports {
+        if port.host_ip.is_some_and(|ip| ip.is_loopback()) {
+            let what = format!("publish port {port} on network {}", request.network.name);
+            return Err(Error::new(
+                Kind::Unsupported,
+                what,
+                "ports of loopback addresses are not built yet",
+            ));
+        }
         let mut reached = false;
         for lease in &leases.addrs {
             let ip = lease.address.addr();

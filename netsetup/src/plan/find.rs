@@ -108,7 +108,7 @@ fn find_bridge(world: &mut World, bridge: &Bridge) -> Result<Found> {
         return Ok(Found::Differs(format!("{} is a {kind}, not a bridge", bridge.name)));
     }
     // A bridge of somebody else's is taken as it is.
-    if link.alias.as_deref() != Some(names::SHARED) {
+    if link.alias != Some(world.mark.shared()) {
         return Ok(Found::Same);
     }
     let mut wrong = Vec::new();

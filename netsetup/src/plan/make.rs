@@ -293,13 +293,39 @@ fn stopped(
         .map_or_else(|| "change the network".to_owned(), |(_, step)| format!("add {step}"));
     let exists = refused.iter().filter(|r| r.errno == libc::EEXIST).filter_map(step_of);
     let foreign = exists.filter(|(_, step)| step.hold == Hold::Own).map(|(i, _)| *i).collect();
-    Err(Stopped { error: first.error(what), foreign })
+    let error = match step_of(first) {
+        Some((_, step)) => in_our_words(first.error(what), step),
+        None => first.error(what),
+    };
+    Err(Stopped { error, foreign })
+}
+
+/// What an errno means where its own text says nothing.
+fn in_our_words(error: Error, step: &Step) -> Error {
+    let words = |kind, why: &str| Error { why: why.to_owned(), ..error.clone().kind(kind) };
+    match (&step.what, error.errno) {
+        // nf_tables asks for the module of an expression, and then knows none.
+        (Object::Ruleset, Some(libc::ENOENT | libc::EOPNOTSUPP)) => {
+            words(Kind::Unsupported, "the kernel lacks a part of nf_tables").hint(
+                "CONFIG_NFT_NAT, CONFIG_NFT_MASQ, CONFIG_NFT_CT and CONFIG_NFT_FIB_INET are needed",
+            )
+        }
+        (Object::Entry(Entry::Own(_)), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
+            words(Kind::Taken, "it overlaps the subnet of another network")
+        }
+        (Object::Veth(veth), Some(libc::EXFULL)) => {
+            words(Kind::Taken, &format!("bridge {} has no port left", veth.master))
+                .hint("the kernel allows 1023 ports a bridge: use a second network")
+        }
+        _ => error,
+    }
 }
 
 /// A bridge is made under a hashed name and gets its own name and its mark in
 /// one message: killed in between, it is known by the hash.
 fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
     let unnamed = world.mark.unnamed();
+    let shared = world.mark.shared();
     let what = || format!("add bridge {}", bridge.name);
     let mut batch = world.host.socket.batch();
     let link = Link {
@@ -322,8 +348,11 @@ fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
     let link = Link {
         index: made.index,
         name: Some(&bridge.name),
-        alias: Some(names::SHARED),
+        alias: Some(&shared),
         promisc: bridge.promisc.then_some(true),
+        // In the message that makes a bridge an mtu doesn't stick: it would
+        // follow the ports' from then on (br_mtu_auto_adjust).
+        mtu: bridge.mtu,
         ..Link::default()
     };
     rt::new_link(&mut batch, rt::REQUEST, &link);
@@ -340,6 +369,7 @@ fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
 /// the generation makes look and claim one.
 fn make_nft(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped> {
     let mark = world.mark.to_string();
+    let shared = world.mark.shared();
     let looks: Vec<(usize, &Entry)> =
         steps.iter().filter_map(|(i, s)| published(s).map(|e| (*i, e))).collect();
     for _ in 0..super::NFT_TRIES {
@@ -354,7 +384,7 @@ fn make_nft(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped> 
                 match (&step.what, &step.hold) {
                     (Object::Ruleset, _) => ruleset::make(batch),
                     (Object::Entry(e), Hold::Share) => {
-                        _ = TABLE.make_elems(batch, e.set(), nf::ENSURE, &[e.elem(names::SHARED)]);
+                        _ = TABLE.make_elems(batch, e.set(), nf::ENSURE, &[e.elem(&shared)]);
                     }
                     (Object::Entry(e), _) => {
                         _ = TABLE.make_elems(batch, e.set(), nf::CREATE, &[e.elem(&mark)])

@@ -10,9 +10,8 @@ use super::make::{Part, addr_of};
 use super::object::{Object, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Result};
-use crate::kernel::ruleset::{SETS, TABLE};
+use crate::kernel::ruleset::{self, SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
-use crate::names;
 
 /// Undoes a part of a plan but for the steps in `foreign`. Of what is shared,
 /// `last` says whether nobody else holds it. Returns what went wrong.
@@ -176,11 +175,11 @@ fn drop_on_link(world: &mut World, at: Side, object: &Object) -> Result<()> {
 /// Drops what nobody holds any more, if it is ours.
 fn drop_shared(world: &mut World, step: &Step) -> Result<()> {
     match &step.what {
-        Object::Bridge(bridge) => drop_bridge(&mut world.host, &bridge.name),
+        Object::Bridge(bridge) => drop_bridge(&mut world.host, &bridge.name, &world.mark.shared()),
         Object::Entry(entry) => {
-            drop_elems(world.nft()?, &[(entry.set(), entry.elem(""))], &|comment| {
-                comment == Some(names::SHARED)
-            })
+            let shared = world.mark.shared();
+            let ours = |comment: Option<&str>| comment == Some(&shared);
+            drop_elems(world.nft()?, &[(entry.set(), entry.elem(""))], &ours)
         }
         Object::Ruleset => drop_ruleset(world.nft()?),
         Object::Addr { link, address } => drop_shared_addr(world, link, *address),
@@ -189,9 +188,9 @@ fn drop_shared(world: &mut World, step: &Step) -> Result<()> {
 }
 
 /// A bridge that somebody plugged a port of his own into stays.
-pub fn drop_bridge(host: &mut Rtnl, name: &str) -> Result<()> {
+pub fn drop_bridge(host: &mut Rtnl, name: &str, shared: &str) -> Result<()> {
     let Some(link) = host.link(name)? else { return Ok(()) };
-    if link.alias.as_deref() != Some(names::SHARED) || link.kind.as_deref() != Some("bridge") {
+    if link.alias.as_deref() != Some(shared) || link.kind.as_deref() != Some("bridge") {
         return Ok(());
     }
     let ports = host.links()?;
@@ -219,6 +218,11 @@ fn drop_shared_addr(world: &mut World, link: &str, address: ipnet::IpNet) -> Res
     Ok(())
 }
 
+/// Whether the table is there and ours: its comment says so.
+pub fn is_our_table(nft: &mut Nft) -> Result<bool> {
+    Ok(nft.table(TABLE)?.is_some_and(|table| table.comment.as_deref() == Some(ruleset::COMMENT)))
+}
+
 /// Whether no set or map of the table has an element.
 pub fn is_empty(nft: &mut Nft) -> Result<bool> {
     for (set, ..) in &SETS {
@@ -233,10 +237,7 @@ pub fn is_empty(nft: &mut Nft) -> Result<bool> {
 pub fn drop_ruleset(nft: &mut Nft) -> Result<()> {
     for _ in 0..super::NFT_TRIES {
         let generation = nft.generation()?;
-        if nft.table(TABLE)?.is_none() {
-            return Ok(());
-        }
-        if !is_empty(nft)? {
+        if !is_our_table(nft)? || !is_empty(nft)? {
             return Ok(());
         }
         let refused = nft.commit(Some(generation), |batch| _ = TABLE.delete(batch))?;

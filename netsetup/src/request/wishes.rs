@@ -11,6 +11,8 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Mac, Publish, SysctlSetting, names::check_name};
 use crate::error::{Error, Result};
 
@@ -19,7 +21,7 @@ const PREFIX: &str = "dev.podkeel.";
 const KNOWN: &str = "network, publish, ip, mac, sysctl.KEY";
 
 /// What the annotations of one container ask for; empty = nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wishes {
     /// Networks, by name only: whoever may write an annotation may not
     /// therefore point at any file of the host.

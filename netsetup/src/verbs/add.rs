@@ -3,6 +3,7 @@
 
 use podkeel_keep::{self as keep, Lock, Record, Wait};
 
+use super::alive;
 use super::del::{self, release_all};
 use super::{Context, PATIENCE, Target, Wanted};
 use crate::driver::{self, Request};
@@ -13,7 +14,7 @@ use crate::ipam::{self, Leases};
 use crate::kernel::{Netns, Rtnl};
 use crate::names::Mark;
 use crate::plan::{Object, Part, Plan, Pod, Stopped, World, apply};
-use crate::record::{Attachment, Id, State, boot_id, kept};
+use crate::record::{self, Attachment, Read, State, boot_id, kept};
 use crate::result;
 
 /// What `add` did.
@@ -64,11 +65,11 @@ fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
     let id = wanted.id();
     let process = target.process;
     let mut pod = Pod::open(target.netns)?;
-    if let Some(there) = settle_earlier(context, &id, &mut pod)? {
+    if let Some(there) = settle_earlier(context, wanted, &mut pod)? {
         return Ok(Outcome::Already(Box::new(there)));
     }
     must_be_free(context, wanted, &mut pod)?;
-    let mut world = World::new(Rtnl::open()?, Some(pod), new_mark(wanted)?);
+    let mut world = World::new(Rtnl::open()?, Some(pod), new_mark(context, wanted)?);
     for _ in 0..LEASE_TRIES {
         let lock = context.lock_unless_signal()?;
         let prepared = prepare(context, wanted, &mut world)?;
@@ -109,14 +110,14 @@ pub fn explain(context: &Context, wanted: &Wanted, target: Target) -> Result<Pre
     not_the_host(&target.netns)?;
     let mut pod = Pod::open(target.netns)?;
     must_be_free(context, wanted, &mut pod)?;
-    let mut world = World::new(Rtnl::open()?, Some(pod), new_mark(wanted)?);
+    let mut world = World::new(Rtnl::open()?, Some(pod), new_mark(context, wanted)?);
     prepare(context, wanted, &mut world)
 }
 
 /// Facts, leases, plan.
 fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prepared> {
     let sysctls = wanted.sysctls();
-    let mut facts = Facts::read(&wanted.network, &mut world.host)?;
+    let mut facts = Facts::read(&wanted.network, &world.mark, &mut world.host)?;
     tell_ours(context, &mut facts, wanted)?;
     if let Some(pod) = &mut world.pod {
         facts.read_pod(pod, &sysctls)?;
@@ -165,7 +166,7 @@ fn tell_ours(context: &Context, facts: &mut Facts, wanted: &Wanted) -> Result<()
     if bridge.foreign.is_empty() {
         return Ok(());
     }
-    let held = keep::keys(&context.roots.held()).map_err(|e| kept("list what is held", &e))?;
+    let held = keep::keys(&context.held()).map_err(|e| kept("list what is held", &e))?;
     bridge.foreign.retain(|address| {
         let object = Object::Addr { link: conf.bridge.clone(), address: *address };
         !held.contains(&keep::file_name(&object.key()))
@@ -182,35 +183,40 @@ fn not_the_host(netns: &Netns) -> Result<()> {
     Ok(())
 }
 
-fn new_mark(wanted: &Wanted) -> Result<Mark> {
+fn new_mark(context: &Context, wanted: &Wanted) -> Result<Mark> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .ctx(|| "choose a random attachment id".into())?;
-    Ok(Mark::new(
-        u64::from_ne_bytes(bytes),
-        &wanted.network.name,
-        &wanted.container,
-        &wanted.ifname,
-    ))
+    let (root, random) = (context.roots.id(), u64::from_ne_bytes(bytes));
+    Ok(Mark::new(root, random, &wanted.network.name, &wanted.container, &wanted.ifname))
 }
 
-/// Looks at an earlier record of the same attachment. One that was cut off, or
-/// whose namespace is another one by now, is undone; a complete one is given back.
-fn settle_earlier(context: &Context, id: &Id, pod: &mut Pod) -> Result<Option<Attachment>> {
+/// Looks at an earlier record of the same attachment. A complete one of this
+/// namespace is given back. One that was cut off, or whose container is gone, is
+/// undone. One whose container lives stays: then the id is taken.
+fn settle_earlier(context: &Context, wanted: &Wanted, pod: &mut Pod) -> Result<Option<Attachment>> {
+    let id = &wanted.id();
+    let what = format!("attach {} as {id}", pod.netns.path.display());
     let net = context.roots.net();
     let record = match Record::open_locked(&net, &id.relative(), Wait::Until(PATIENCE)) {
         Ok(record) => record,
         Err(e) if e.is_missing() => return Ok(None),
         Err(e) => return Err(kept(format!("read the record of {id}"), &e)),
     };
-    let there = Attachment::from_bytes(
-        &record.read().map_err(|e| kept(format!("read the record of {id}"), &e))?,
-    );
-    if let Some(there) = there {
-        let same = there.boot == boot_id()? && there.is_in(pod)?;
-        if there.state == State::Complete && same {
-            return Ok(Some(there));
+    let bytes = record.read().map_err(|e| kept(format!("read the record of {id}"), &e))?;
+    match Read::new(&bytes) {
+        Read::Unknown(_) => return Err(record::unknown(what)),
+        Read::Torn => {}
+        Read::Whole(there) if there.boot != boot_id()? || there.state.cut_off().is_some() => {}
+        Read::Whole(there) if there.mark.root() != context.roots.id() => {
+            return Err(record::elsewhere(what, &there));
         }
+        Read::Whole(there) if there.is_in(pod)? => return Ok(Some(*there)),
+        Read::Whole(there) if alive::has_its_namespace(&there) => {
+            let why = format!("container {} has it already, in {}", id.container, there.netns);
+            return Err(Error::new(Kind::Taken, what, why).hint("choose another container id"));
+        }
+        Read::Whole(_) => {}
     }
     let errors = del::take_down(context, id, record)?;
     match errors.into_iter().next() {
@@ -225,7 +231,7 @@ fn settle_earlier(context: &Context, id: &Id, pod: &mut Pod) -> Result<Option<At
 fn must_be_free(context: &Context, wanted: &Wanted, pod: &mut Pod) -> Result<()> {
     let Some(link) = pod.rtnl.link(&wanted.ifname)? else { return Ok(()) };
     let cookie = pod.rtnl.socket.netns_cookie();
-    let holder = crate::record::all(&context.roots)?.into_iter().filter_map(|(_, a)| a).find(|a| {
+    let holder = record::whole(&context.roots)?.into_iter().find(|a| {
         a.netns.is(pod.netns.inode, cookie) && a.id.ifname == wanted.ifname && a.id != wanted.id()
     });
     let why = match holder {
@@ -260,6 +266,8 @@ fn describe(
         netns: pod.netns.id(&pod.rtnl.socket),
         nsid: None,
         process,
+        bundle: wanted.bundle.clone(),
+        wishes: wanted.wishes.clone(),
         plan: prepared.plan.clone(),
         result: prepared.result.to_json(CNI_VERSION)?,
     })
@@ -300,13 +308,8 @@ fn commit(
 fn hold_all(context: &Context, attachment: &Attachment) -> Result<()> {
     let target = context.roots.net().join(attachment.id.relative());
     for object in attachment.shared() {
-        keep::hold(
-            &context.roots.held(),
-            &object.key(),
-            &attachment.holder(),
-            &target.to_string_lossy(),
-        )
-        .map_err(|e| kept(format!("hold {object}"), &e))?;
+        keep::hold(&context.held(), &object.key(), &attachment.holder(), &target.to_string_lossy())
+            .map_err(|e| kept(format!("hold {object}"), &e))?;
     }
     Ok(())
 }

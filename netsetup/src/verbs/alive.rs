@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::kernel::{Netns, Rtnl};
+use crate::kernel::{Netns, NetnsId, Rtnl};
 use crate::plan::Object;
 use crate::record::Attachment;
 
@@ -81,7 +81,9 @@ fn kernel_says_gone(
             "its network namespace is gone: its veth vanished, and the kernel has no namespace with id {nsid} any more"
         )));
     }
-    for other in others.iter().filter(|o| o.nsid == Some(nsid) && o.netns != attachment.netns) {
+    for other in
+        others.iter().filter(|o| o.nsid == Some(nsid) && !same(&o.netns, &attachment.netns))
+    {
         if veth_of(host, other)?.is_some() {
             let who = &other.id;
             return Ok(Some(format!(
@@ -90,6 +92,18 @@ fn kernel_says_gone(
         }
     }
     Ok(None)
+}
+
+/// Whether two records mean one namespace, by whatever paths.
+fn same(a: &NetnsId, b: &NetnsId) -> bool {
+    a.is(b.inode, b.cookie)
+}
+
+/// Whether the container of an attachment still has its namespace: its path
+/// leads there, or its first process lives. The veth is no evidence: a namespace
+/// that nobody holds any more is taken apart a little later.
+pub(super) fn has_its_namespace(attachment: &Attachment) -> bool {
+    is_at(&attachment.netns.path, attachment) || attachment.process.is_some_and(|p| p.lives())
 }
 
 fn is_at(path: &Path, attachment: &Attachment) -> bool {

@@ -6,7 +6,7 @@ use super::{Context, PATIENCE};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{Netns, Rtnl};
 use crate::plan::{self, Found, Pod, Step, World};
-use crate::record::{Attachment, Id, kept};
+use crate::record::{self, Attachment, Id, Read, kept};
 
 /// What `check` found of an attachment.
 #[derive(Debug)]
@@ -42,7 +42,14 @@ pub fn check(context: &Context, id: &Id) -> Result<Checked> {
     let torn = || {
         Error::new(Kind::Failed, what(), "its record is torn").hint("netsetup del takes it away")
     };
-    let attachment = Attachment::from_bytes(&bytes).ok_or_else(torn)?;
+    let attachment = match Read::new(&bytes) {
+        Read::Torn => return Err(torn()),
+        Read::Unknown(_) => return Err(record::unknown(what())),
+        Read::Whole(there) if there.mark.root() != context.roots.id() => {
+            return Err(record::elsewhere(what(), &there));
+        }
+        Read::Whole(there) => *there,
+    };
     if let Some(how) = attachment.state.cut_off() {
         return Err(Error::new(Kind::Failed, what(), how).hint("netsetup del or gc takes it away"));
     }

@@ -2,11 +2,12 @@
 
 use podkeel_keep::{self as keep, Lock, Record, Wait};
 
-use super::{Context, PATIENCE, sweep};
-use crate::error::{Error, Result};
+use super::sweep::{self, Known};
+use super::{Context, PATIENCE};
+use crate::error::{Error, Kind, Result};
 use crate::kernel::{Netns, Rtnl};
 use crate::plan::{Part, Pod, World, undo};
-use crate::record::{Attachment, Id, State, boot_id, kept};
+use crate::record::{self, Attachment, Id, Read, State, boot_id, kept};
 
 /// What `del` found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub fn del(context: &Context, id: &Id) -> Result<Deleted> {
         match Record::open_locked(&context.roots.net(), &id.relative(), Wait::Until(PATIENCE)) {
             Ok(record) => record,
             Err(e) if e.is_missing() => {
-                let swept = sweep::owner(context, id)?;
+                let swept = sweep::owner(context, id, Known::Missing)?;
                 context.tidy_container(&id.container);
                 return Ok(if swept { Deleted::Swept } else { Deleted::Absent });
             }
@@ -41,12 +42,24 @@ pub fn del(context: &Context, id: &Id) -> Result<Deleted> {
     }
 }
 
-/// Takes away all that a container has, on whatever networks.
-pub fn del_container(context: &Context, container: &str) -> Result<Vec<Id>> {
+/// Takes away all that a container has, on whatever networks. With a bundle only
+/// what was attached for that bundle: another runtime may have a container of the
+/// same id.
+pub fn del_container(context: &Context, container: &str, bundle: Option<&str>) -> Result<Vec<Id>> {
     let mut gone = Vec::new();
     let mut errors = Vec::new();
-    for (_, attachment) in crate::record::all(&context.roots)? {
-        let Some(attachment) = attachment.filter(|a| a.id.container == container) else { continue };
+    for read in record::of_container(&context.roots, container)? {
+        let attachment = match read {
+            Read::Whole(attachment) if attachment.id.container == container => attachment,
+            Read::Whole(_) | Read::Torn => continue, // what is torn is gc's
+            Read::Unknown(_) => {
+                errors.push(record::unknown(format!("detach container {container}")));
+                continue;
+            }
+        };
+        if bundle.is_some() && attachment.bundle.as_deref() != bundle {
+            continue;
+        }
         match del(context, &attachment.id) {
             Ok(_) => gone.push(attachment.id),
             Err(error) => errors.push(error),
@@ -65,14 +78,21 @@ pub fn del_container(context: &Context, container: &str) -> Result<Vec<Id>> {
 /// nothing but whose it was: then the marks are what is left to go by.
 pub(super) fn take_down(context: &Context, id: &Id, mut record: Record) -> Result<Vec<Error>> {
     let bytes = record.read().map_err(|e| kept(format!("read the record of {id}"), &e))?;
-    let mut errors = match Attachment::from_bytes(&bytes) {
-        Some(mut attachment) => {
+    let mut errors = match Read::new(&bytes) {
+        Read::Unknown(_) => return Err(record::unknown(format!("take away {id}"))),
+        // Of an earlier boot nothing is left but files.
+        Read::Whole(there)
+            if there.mark.root() != context.roots.id() && there.boot == boot_id()? =>
+        {
+            return Err(record::elsewhere(format!("take away {id}"), &there));
+        }
+        Read::Whole(mut attachment) => {
             note_deleting(&mut attachment, &mut record);
-            let pod = reopen_pod(&attachment);
+            let pod = reopen_pod(&attachment)?;
             let mut world = World::new(Rtnl::open()?, pod, attachment.mark.clone());
             release_all(context, &mut world, &attachment, &[], None)
         }
-        None => sweep::owner(context, id).err().into_iter().collect(),
+        Read::Torn => sweep::owner(context, id, Known::Torn).err().into_iter().collect(),
     };
     if errors.is_empty() {
         errors
@@ -96,12 +116,17 @@ fn note_deleting(attachment: &mut Attachment, record: &mut Record) {
 
 /// The pod's namespace, if something in it is to be put back and it is still
 /// the one that was recorded.
-fn reopen_pod(attachment: &Attachment) -> Option<Pod> {
-    if !attachment.plan.touches_pod_at_undo() || boot_id().ok()? != attachment.boot {
-        return None;
+fn reopen_pod(attachment: &Attachment) -> Result<Option<Pod>> {
+    if !attachment.plan.touches_pod_at_undo() || boot_id()? != attachment.boot {
+        return Ok(None);
     }
-    let mut pod = Pod::open(Netns::open(&attachment.netns.path).ok()?).ok()?;
-    attachment.is_in(&mut pod).ok()?.then_some(pod)
+    let netns = match Netns::open(&attachment.netns.path) {
+        Ok(netns) => netns,
+        Err(e) if matches!(e.kind, Kind::Missing | Kind::Input) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let mut pod = Pod::open(netns)?;
+    Ok(attachment.is_in(&mut pod)?.then_some(pod))
 }
 
 /// Undoes what is the attachment's own, then, under the lock, what it shared.
@@ -121,7 +146,7 @@ pub(super) fn release_all(
         Ok(lock) => lock,
         Err(error) => return vec![error],
     };
-    let held = context.roots.held();
+    let held = context.held();
     let mut last = |object: &crate::plan::Object| {
         keep::release(&held, &object.key(), &attachment.holder())
             .map_err(|e| kept(format!("release {object}"), &e))

@@ -15,12 +15,12 @@ use super::sweep::Marked;
 use super::{Context, del};
 use crate::conf;
 use crate::error::{Error, Result};
-use crate::ipam::{self, Lease};
+use crate::ipam;
 use crate::kernel::ruleset::{Entry, SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
-use crate::names;
+use crate::names::{self, Mark};
 use crate::plan::{self, Object};
-use crate::record::{Attachment, boot_id, kept};
+use crate::record::{self, Attachment, Read, boot_id, kept};
 
 /// Something that nobody uses any more.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub fn gc(context: &Context, dry_run: bool) -> Result<Found> {
     shared(context, dry_run, &mut found)?;
     leases(context, dry_run, &mut found)?;
     if !dry_run {
-        for dir in [context.roots.net(), context.roots.held()] {
+        for dir in [context.roots.net(), context.held()] {
             keep::sweep(&dir).map_err(|e| kept("clear away unfinished files", &e))?;
         }
     }
@@ -72,8 +72,7 @@ pub fn gc(context: &Context, dry_run: bool) -> Result<Found> {
 fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
     let boot = boot_id()?;
     let net = context.roots.net();
-    let others: Vec<Attachment> =
-        crate::record::all(&context.roots)?.into_iter().filter_map(|(_, a)| a).collect();
+    let others: Vec<Attachment> = record::whole(&context.roots)?;
     for relative in keep::list(&net).map_err(|e| kept("list records", &e))? {
         let name = relative.with_extension("").display().to_string();
         let record = match Record::open_locked(&net, &relative, Wait::No) {
@@ -88,14 +87,28 @@ fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
             Err(e) => return Err(kept(format!("read record {name}"), &e)),
         };
         let bytes = record.read().map_err(|e| kept(format!("read record {name}"), &e))?;
-        let Some(attachment) = Attachment::from_bytes(&bytes) else {
-            let removed = (!dry_run)
-                .then(|| record.remove().map_err(|e| kept(format!("remove record {name}"), &e)));
-            let evidence = "its record is torn; what wore its mark is found below".into();
-            found.orphans.push(Orphan { what: format!("record {name}"), evidence, removed });
-            continue;
+        let attachment = match Read::new(&bytes) {
+            Read::Whole(attachment) => attachment,
+            Read::Unknown(_) => {
+                let why = "its record was written by another version of podkeel".into();
+                found.kept.push(Kept { what: format!("record {name}"), why });
+                continue;
+            }
+            Read::Torn => {
+                let removed = (!dry_run).then(|| {
+                    record.remove().map_err(|e| kept(format!("remove record {name}"), &e))
+                });
+                let evidence = "its record is torn; what wore its mark is found below".into();
+                found.orphans.push(Orphan { what: format!("record {name}"), evidence, removed });
+                continue;
+            }
         };
         let what = format!("attachment {}", attachment.id);
+        if attachment.mark.root() != context.roots.id() && attachment.boot == boot {
+            let why = "it was made from another network namespace of the host".into();
+            found.kept.push(Kept { what, why });
+            continue;
+        }
         match in_use(&attachment, &boot, &others)? {
             Use::Alive(why) | Use::Unknown(why) => found.kept.push(Kept { what, why }),
             Use::Orphan(evidence) => {
@@ -113,7 +126,10 @@ fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
 /// What wears a mark that no record has.
 fn strays(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
-    let marked = Marked::find(&mut host, &mut nft, &|_| true)?;
+    let marked = {
+        let root = context.roots.id();
+        Marked::find(&mut host, &mut nft, &|mark| names::root_of(mark) == Some(root))?
+    };
     // Records are read after the marks: an attachment that is being added has
     // its record before it has anything that wears its mark.
     let known: HashSet<String> = all_marks(context)?;
@@ -134,38 +150,36 @@ fn strays(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
 }
 
 fn all_marks(context: &Context) -> Result<HashSet<String>> {
-    let records = crate::record::all(&context.roots)?;
-    Ok(records.into_iter().filter_map(|(_, a)| a).map(|a| a.mark.to_string()).collect())
+    let records = record::all(&context.roots)?;
+    Ok(records.iter().filter_map(|(_, read)| read.mark()).map(Mark::to_string).collect())
 }
 
 /// What is shared and wears our mark, with no holder left.
 fn shared(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
     let _lock = context.lock()?;
-    let live: HashSet<String> = crate::record::all(&context.roots)?
-        .into_iter()
-        .filter_map(|(_, a)| a)
-        .map(|a| a.holder())
-        .collect();
+    let records = record::all(&context.roots)?;
+    let live: HashSet<String> =
+        records.iter().filter_map(|(_, read)| read.mark()).map(Mark::id).collect();
+    let ours = names::shared(context.roots.id());
     let held = drop_dead_holders(context, dry_run, &live, found)?;
     let free = |key: &str| !held.contains(&keep::file_name(key));
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
     let links = host.links()?;
-    for link in links.iter().filter(|l| l.alias.as_deref() == Some(names::SHARED) && l.family == 0)
-    {
+    for link in links.iter().filter(|l| l.alias.as_deref() == Some(&ours) && l.family == 0) {
         let has_ports =
             links.iter().any(|port| port.family == 0 && port.master == Some(link.index));
         if free(&format!("bridge:{}", link.name)) && !has_ports {
-            let removed = (!dry_run).then(|| plan::drop_bridge(&mut host, &link.name));
+            let removed = (!dry_run).then(|| plan::drop_bridge(&mut host, &link.name, &ours));
             found.orphans.push(nobody_holds(format!("bridge {}", link.name), removed));
         }
     }
     for (set, ..) in SETS.iter().filter(|(name, ..)| name.starts_with("own")) {
         for elem in nft.all_elems(TABLE, set)? {
             let key = Entry::read_own(&elem).map(|entry| Object::Entry(entry).key());
-            if elem.comment.as_deref() == Some(names::SHARED) && key.as_deref().is_some_and(free) {
+            if elem.comment.as_deref() == Some(&ours) && key.as_deref().is_some_and(free) {
                 let keys = [(*set, podkeel_wire::nf::Elem { comment: None, ..elem })];
-                let removed = (!dry_run)
-                    .then(|| plan::drop_elems(&mut nft, &keys, &|c| c == Some(names::SHARED)));
+                let removed =
+                    (!dry_run).then(|| plan::drop_elems(&mut nft, &keys, &|c| c == Some(&ours)));
                 found.orphans.push(nobody_holds(
                     format!("element {} of set {set}", key.unwrap_or_default()),
                     removed,
@@ -173,7 +187,7 @@ fn shared(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
             }
         }
     }
-    if free("ruleset") && nft.table(TABLE)?.is_some() && plan::is_empty(&mut nft)? {
+    if free("ruleset") && plan::is_our_table(&mut nft)? && plan::is_empty(&mut nft)? {
         let removed = (!dry_run).then(|| plan::drop_ruleset(&mut nft));
         found.orphans.push(nobody_holds("nftables table inet podkeel".into(), removed));
     }
@@ -192,7 +206,7 @@ fn drop_dead_holders(
     live: &HashSet<String>,
     found: &mut Found,
 ) -> Result<HashSet<String>> {
-    let root = context.roots.held();
+    let root = context.held();
     let mut held = HashSet::new();
     for key in keep::keys(&root).map_err(|e| kept("list what is held", &e))? {
         for (holder, _) in keep::holders_of_file(&root, &key)
@@ -222,9 +236,8 @@ fn drop_dead_holders(
 /// namespace survives a boot: what was leased before it is free.
 fn leases(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
     let booted = booted_at()?;
-    let recorded: HashSet<_> = crate::record::all(&context.roots)?
+    let recorded: HashSet<_> = record::whole(&context.roots)?
         .into_iter()
-        .filter_map(|(_, a)| a)
         .map(|a| (a.id.network, a.id.container, a.id.ifname))
         .collect();
     for (network, _) in conf::names(&context.roots) {
@@ -239,13 +252,7 @@ fn leases(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
             );
             if lease.since + CLOCK_SLACK < booted {
                 let evidence = "no record has it, and it was made before this boot".into();
-                let lease = Lease {
-                    dir: dir.clone(),
-                    ip: lease.ip,
-                    id: lease.id,
-                    ifname: lease.ifname,
-                    set: 0,
-                };
+                let lease = lease.in_dir(&dir);
                 let removed = (!dry_run).then(|| lease.drop().map(|_| ()));
                 found.orphans.push(Orphan { what, evidence, removed });
             } else {

@@ -74,8 +74,7 @@ pub fn map(context: &Context) -> Result<Map> {
         Some(_) => "down",
     };
     let mut map = Map::default();
-    for (_, attachment) in crate::record::all(&context.roots)? {
-        let Some(attachment) = attachment else { continue };
+    for attachment in crate::record::whole(&context.roots)? {
         let Some(veth) = attachment.plan.steps.iter().find_map(|s| match &s.what {
             Object::Veth(veth) => Some(veth.clone()),
             _ => None,

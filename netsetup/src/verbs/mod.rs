@@ -45,6 +45,11 @@ impl Context {
         Context { roots, signal: Arc::default() }
     }
 
+    /// Where the holders of what this namespace's attachments share are.
+    fn held(&self) -> std::path::PathBuf {
+        self.roots.held(self.roots.id())
+    }
+
     /// Fails once a signal asked for an end.
     pub fn go_on(&self) -> Result<()> {
         match self.signal.load(Ordering::Relaxed) {
@@ -86,7 +91,9 @@ impl Context {
 impl Context {
     /// Removes the roots of records once nothing is in them any more.
     fn tidy(&self) {
-        for dir in [self.roots.net(), self.roots.held(), self.roots.run.clone()] {
+        let held = self.held();
+        let dirs = held.ancestors().take(3).map(std::path::Path::to_owned);
+        for dir in std::iter::once(self.roots.net()).chain(dirs) {
             remove_unused(&dir);
         }
     }
@@ -125,6 +132,8 @@ pub struct Wanted {
     pub wishes: Wishes,
     /// Whether a default route may be set.
     pub default_route: bool,
+    /// The container's bundle, where a runtime's hook asks.
+    pub bundle: Option<String>,
 }
 
 impl Wanted {

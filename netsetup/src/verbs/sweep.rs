@@ -6,7 +6,7 @@ use podkeel_wire::rt::LinkInfo;
 
 use super::Context;
 use crate::error::Result;
-use crate::ipam::{self, Lease};
+use crate::ipam;
 use crate::kernel::ruleset::{SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
 use crate::names::{self, Mark};
@@ -59,23 +59,29 @@ impl Marked {
     }
 }
 
+/// What is known of a record before its objects are swept together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// There was none.
+    Missing,
+    /// It is torn, and locked by the caller.
+    Torn,
+}
+
 /// Takes away everything that wears the mark of this attachment, whichever life of it.
-pub(super) fn owner(context: &Context, id: &Id) -> Result<bool> {
-    let mark = Mark::new(0, &id.network, &id.container, &id.ifname);
+pub(super) fn owner(context: &Context, id: &Id, record: Known) -> Result<bool> {
+    let mark = Mark::new(context.roots.id(), 0, &id.network, &id.container, &id.ifname);
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
     let marked = Marked::find(&mut host, &mut nft, &|text| mark.same_owner(Some(text)))?;
+    // Looked at after the marks: what was being added meanwhile has a record by now.
+    if record == Known::Missing && context.roots.net().join(id.relative()).exists() {
+        return Ok(false);
+    }
     let mut any = marked.remove(&mut host, &mut nft)?;
     let dir = context.roots.leases.join(&id.network);
     for lease in ipam::host_local::leases(&dir)? {
         if lease.id == id.container && lease.ifname == id.ifname {
-            any |= Lease {
-                dir: dir.clone(),
-                ip: lease.ip,
-                id: lease.id,
-                ifname: lease.ifname,
-                set: 0,
-            }
-            .drop()?;
+            any |= lease.in_dir(&dir).drop()?;
         }
     }
     Ok(any)

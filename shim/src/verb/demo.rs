@@ -285,6 +285,7 @@ fn attach(
         ifname: "eth0".into(),
         wishes,
         default_route: true,
+        bundle: None,
     };
     match verbs::add(context, &wanted, Target::of_process(pod.pid())?)? {
         Outcome::Added(added) => {
@@ -311,7 +312,7 @@ fn ended_well(child: Child, what: &str) -> Result<()> {
 /// Everything goes, and that is looked at, not said.
 fn take_away(context: &Context, pod: Child) -> Result<()> {
     for container in ["pod", "other-host"] {
-        verbs::del_container(context, container)?;
+        verbs::del_container(context, container, None)?;
     }
     pod.signal(Signal::SIGTERM).map_err(|errno| Error::errno("end pause", errno as i32))?;
     ended_well(pod, "pause")?;

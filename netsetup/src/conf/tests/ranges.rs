@@ -207,21 +207,20 @@ fn bad_sets_routes_and_managers() {
 }
 
 #[test]
-fn routes_with_everything() {
-    let read = host_local(
-        r#", "subnet": "10.1.0.0/24", "routes": [
-            {"dst": "10.2.0.0/16", "gw": "10.1.0.9", "mtu": 1400, "advmss": 1360, "priority": 7},
-            {"dst": "10.2.0.0/16", "priority": 8, "mtu": 0}]"#,
-    );
-    let route = |gw: Option<&str>, mtu, advmss, priority| Route {
-        dst: "10.2.0.0/16".parse().unwrap(),
-        gw: gw.map(|gw| gw.parse().unwrap()),
-        mtu,
-        advmss,
-        priority: Some(priority),
-    };
-    let routes = [route(Some("10.1.0.9"), Some(1400), Some(1360), 7), route(None, None, None, 8)];
-    assert_eq!(read.unwrap().routes, routes);
+fn routes_with_a_gateway_and_nothing_that_is_not_done_yet() {
+    let routes =
+        |routes: &str| host_local(&format!(r#", "subnet": "10.1.0.0/24", "routes": [{routes}]"#));
+    let read = routes(r#"{"dst": "10.2.0.0/16", "gw": "10.1.0.9", "mtu": 0, "priority": 0}"#);
+    let gw = Some("10.1.0.9".parse().unwrap());
+    let dst = "10.2.0.0/16".parse().unwrap();
+    assert_eq!(read.unwrap().routes, [Route { dst, gw, mtu: None, advmss: None, priority: None }]);
+    for key in ["mtu", "advmss", "priority"] {
+        let read = routes(&format!(r#"{{"dst": "10.2.0.0/16", "{key}": 1400}}"#));
+        let why = format!("routes[0].{key}: 1400 is not supported yet");
+        assert_error(read, Kind::Unsupported, &format!("{HEAD}{why}"));
+    }
+    let twice = routes(r#"{"dst": "10.2.0.0/16"}, {"dst": "10.2.0.0/16", "gw": "10.1.0.9"}"#);
+    assert_error(twice, Kind::Input, &format!("{HEAD}routes[1]: a second route to 10.2.0.0/16"));
 }
 
 #[test]
