@@ -43,7 +43,9 @@ impl Roots {
     pub fn id(&self) -> u32 {
         let there = self.run.ancestors().find_map(|dir| Some((dir, dir.canonicalize().ok()?)));
         let (dir, real) = there.unwrap_or((&self.run, self.run.clone()));
-        let path = real.join(self.run.strip_prefix(dir).unwrap_or(&self.run));
+        // Made of parts, so that a directory that is there and one that isn't yet are one.
+        let rest = self.run.strip_prefix(dir).unwrap_or(&self.run);
+        let path: PathBuf = real.components().chain(rest.components()).collect();
         let device = std::fs::metadata(&real).map_or(0, |m| m.dev());
         let netns = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |m| m.ino());
         let text = format!("{}\0{device}\0{netns}", path.display());
@@ -65,5 +67,25 @@ impl Roots {
             roots.conf = env::split_paths(&value).collect();
         }
         roots
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_the_same_before_and_after_the_directory_is_made() {
+        let dir = env::temp_dir().join(format!("podkeel-roots-{}", std::process::id()));
+        let roots = |run: PathBuf| Roots { run, ..Roots::default() };
+        let (one, other) = (roots(dir.join("a/b")), roots(dir.join("a/c")));
+        let before = one.id();
+        assert_ne!(before, other.id(), "another directory");
+        std::fs::create_dir_all(&one.run).unwrap();
+        assert_eq!(before, one.id());
+        std::os::unix::fs::symlink(&one.run, dir.join("link")).unwrap();
+        assert_eq!(before, roots(dir.join("link")).id(), "the same by another name");
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(before < 1 << 24);
     }
 }

@@ -14,14 +14,6 @@ use crate::plan::{Object, Phase, Plan, Side};
 pub fn plan(request: &Request, leases: &Leases) -> Result<Plan> {
     let mut plan = Plan::new();
     for port in &request.wishes.ports {
-        if port.host_ip.is_some_and(|ip| ip.is_loopback()) {
-            let what = format!("publish port {port} on network {}", request.network.name);
-            return Err(Error::new(
-                Kind::Unsupported,
-                what,
-                "ports of loopback addresses are not built yet",
-            ));
-        }
         let mut reached = false;
         for lease in &leases.addrs {
             let ip = lease.address.addr();
@@ -38,6 +30,14 @@ pub fn plan(request: &Request, leases: &Leases) -> Result<Plan> {
             };
             plan =
                 own_network(plan, lease.address).own(Phase::Open, Side::Host, Object::Entry(entry));
+        }
+        if reached && port.host_ip.is_some_and(|ip| ip.is_loopback()) {
+            let what = format!("publish port {port} on network {}", request.network.name);
+            return Err(Error::new(
+                Kind::Unsupported,
+                what,
+                "ports of loopback addresses are not built yet",
+            ));
         }
         if !reached {
             let family = if port.host_ip.is_some_and(|ip| ip.is_ipv6()) { "IPv6" } else { "IPv4" };

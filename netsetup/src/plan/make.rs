@@ -1,5 +1,6 @@
 //! make: the steps of a plan, in as few messages as their order allows.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use podkeel_wire::rt::{self, Link};
@@ -12,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::kernel::ruleset::{self, Entry, TABLE};
 use crate::kernel::socket::Refusal;
 use crate::names;
+use crate::request::Proto;
 
 /// Which steps of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -374,8 +376,10 @@ fn make_nft(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped> 
         steps.iter().filter_map(|(i, s)| published(s).map(|e| (*i, e))).collect();
     for _ in 0..super::NFT_TRIES {
         let generation = if looks.is_empty() { None } else { Some(world.nft()?.generation()?) };
+        let mut bound = Bound::new();
         for (i, entry) in &looks {
-            overlapping(world, entry).map_err(|error| Stopped { error, foreign: vec![*i] })?;
+            overlapping(world, entry, &mut bound)
+                .map_err(|error| Stopped { error, foreign: vec![*i] })?;
         }
         let mut owners = Vec::new();
         let refused = world.nft()?.commit(generation, |batch| {
@@ -412,28 +416,39 @@ fn published(step: &Step) -> Option<&Entry> {
     }
 }
 
-/// A port on every address and a port on one of them exclude each other, as for bind(2).
-fn overlapping(world: &mut World, entry: &Entry) -> Result<()> {
+/// A port on every address and a port on one of them exclude each other, as for
+/// bind(2). `bound` has what was listed of the ports on one address, by set.
+fn overlapping(world: &mut World, entry: &Entry, bound: &mut Bound) -> Result<()> {
     let Entry::Published { proto, host_ip, host_port, to } = entry else { return Ok(()) };
-    let other = if to.is_ipv4() { ["ports4", "bound4"] } else { ["ports6", "bound6"] };
-    let wanted = match host_ip {
-        Some(_) => {
-            Entry::Published { proto: *proto, host_ip: None, host_port: *host_port, to: *to }
-        }
-        None => {
-            let all = world.nft()?.all_elems(TABLE, other[1])?;
-            let same = |e: &Entry| matches!(e, Entry::Published { proto: p, host_port: h, .. } if p == proto && h == host_port);
-            let hit =
-                all.iter().find(|e| Entry::read_published(other[1], e).as_ref().is_some_and(same));
-            return hit.map_or(Ok(()), |elem| Err(taken(entry, elem.comment.as_deref())));
-        }
-    };
-    let found = world.nft()?.elems(TABLE, &[(other[0], wanted.elem(""))])?;
-    match found.into_iter().next().flatten() {
-        Some(elem) => Err(taken(entry, elem.comment.as_deref())),
+    let (any, one) = if to.is_ipv4() { ("ports4", "bound4") } else { ("ports6", "bound6") };
+    if host_ip.is_some() {
+        let wanted =
+            Entry::Published { proto: *proto, host_ip: None, host_port: *host_port, to: *to };
+        let found = world.nft()?.elems(TABLE, &[(any, wanted.elem(""))])?;
+        return match found.into_iter().next().flatten() {
+            Some(elem) => Err(taken(entry, elem.comment.as_deref())),
+            None => Ok(()),
+        };
+    }
+    if !bound.contains_key(one) {
+        let ports = world.nft()?.all_elems(TABLE, one)?.into_iter().filter_map(|elem| {
+            match Entry::read_published(one, &elem)? {
+                Entry::Published { proto, host_port, .. } => {
+                    Some(((proto, host_port), elem.comment))
+                }
+                _ => None,
+            }
+        });
+        bound.insert(one, ports.collect());
+    }
+    match bound.get(one).and_then(|ports| ports.get(&(*proto, *host_port))) {
+        Some(comment) => Err(taken(entry, comment.as_deref())),
         None => Ok(()),
     }
 }
+
+/// Ports on one address of the host with their comments, by set.
+type Bound = HashMap<&'static str, HashMap<(Proto, u16), Option<String>>>;
 
 fn taken(entry: &Entry, comment: Option<&str>) -> Error {
     let owner = match comment.and_then(names::owner_of) {

@@ -56,7 +56,9 @@ fn drop_step(
             }
             if last(object)? { drop_shared(world, step) } else { Ok(()) }
         }
-        (Hold::Borrow { before }, Object::Sysctl { path, value }) => {
+        (Hold::Borrow { before }, Object::Sysctl { path, value })
+            if step.at == Side::Pod && path.first().is_some_and(|part| part == "net") =>
+        {
             put_back(world, step.at, path, value, before)
         }
         (Hold::Borrow { .. }, _) | (Hold::Own, Object::Entry(_)) => Ok(()),

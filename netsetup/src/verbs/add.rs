@@ -61,6 +61,7 @@ pub fn add(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
 }
 
 fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome> {
+    context.trust()?;
     not_the_host(&target.netns)?;
     let id = wanted.id();
     let process = target.process;

@@ -26,6 +26,7 @@ pub enum Deleted {
 /// The first thing that could not be undone; everything else was. The record
 /// stays then, so that the next `del` or `gc` tries again.
 pub fn del(context: &Context, id: &Id) -> Result<Deleted> {
+    context.trust()?;
     let record =
         match Record::open_locked(&context.roots.net(), &id.relative(), Wait::Until(PATIENCE)) {
             Ok(record) => record,

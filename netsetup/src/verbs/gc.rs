@@ -53,6 +53,7 @@ pub struct Found {
 
 /// Looks at everything, and unless `dry_run` takes away what nobody uses.
 pub fn gc(context: &Context, dry_run: bool) -> Result<Found> {
+    context.trust()?;
     let mut found = Found::default();
     records(context, dry_run, &mut found)?;
     context.go_on()?;
@@ -241,7 +242,10 @@ fn leases(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
         .map(|a| (a.id.network, a.id.container, a.id.ifname))
         .collect();
     for (network, _) in conf::names(&context.roots) {
-        let dir = context.roots.leases.join(&network);
+        let list = conf::find(&network, &context.roots).ok();
+        let ipam = list.as_ref().and_then(|list| list.bridge()?.ipam.as_ref());
+        let root = ipam.and_then(|ipam| ipam.data_dir.as_ref()).unwrap_or(&context.roots.leases);
+        let dir = root.join(&network);
         for lease in ipam::host_local::leases(&dir)? {
             if recorded.contains(&(network.clone(), lease.id.clone(), lease.ifname.clone())) {
                 continue;
@@ -267,13 +271,16 @@ fn leases(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
 /// The clock may be set a little after the boot.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
-/// /proc/stat's btime: seconds since the epoch.
+/// A time that is surely not after this boot's first lease. /proc/stat's btime
+/// moves with every step of the clock, so that after one all leases would look
+/// old: the birth of /run, which is made anew at boot, counts as well. Where
+/// that can't be told, nothing is old.
 fn booted_at() -> Result<SystemTime> {
     let stat =
         std::fs::read_to_string("/proc/stat").map_err(|e| Error::io("read /proc/stat", &e))?;
-    let seconds = stat
-        .lines()
-        .find_map(|line| line.strip_prefix("btime "))
-        .and_then(|s| s.trim().parse().ok());
-    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unwrap_or(0)))
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "));
+    let seconds = seconds.and_then(|s| s.trim().parse().ok()).unwrap_or(0);
+    let btime = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let run = std::fs::metadata("/run").and_then(|m| m.created()).unwrap_or(SystemTime::UNIX_EPOCH);
+    Ok(btime.min(run))
 }

@@ -1,9 +1,10 @@
 //! The picture: container, namespace, interface, veth, bridge, port. Drawn
 //! from the records, with what the kernel says of each object now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
+use podkeel_wire::rt::LinkInfo;
 use serde::Serialize;
 
 use super::Context;
@@ -68,7 +69,8 @@ pub struct PodView {
 pub fn map(context: &Context) -> Result<Map> {
     let mut host = Rtnl::open()?;
     let links = host.links()?;
-    let state_of = |name: &str| match links.iter().find(|l| l.name == name) {
+    let by_name: HashMap<&str, &LinkInfo> = links.iter().map(|l| (l.name.as_str(), l)).collect();
+    let state_of = |name: &str| match by_name.get(name) {
         None => "missing",
         Some(link) if link.up() => "up",
         Some(_) => "down",
@@ -83,7 +85,7 @@ pub fn map(context: &Context) -> Result<Map> {
         };
         let bridge = map.bridges.entry(veth.master.clone()).or_default();
         if bridge.state.is_empty() {
-            let link = links.iter().find(|l| l.name == veth.master);
+            let link = by_name.get(veth.master.as_str());
             let index = link.map_or(u32::MAX, |l| l.index);
             bridge.state = state_of(&veth.master);
             bridge.mtu = link.map(|l| l.mtu);

@@ -83,6 +83,25 @@ impl Context {
         Lock::exclusive(&self.roots.run, Wait::Until(time))
     }
 
+    /// Records say what root is to undo: nobody else may write them.
+    fn trust(&self) -> Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let run = &self.roots.run;
+        let what = || format!("use {} for records", run.display());
+        match std::fs::metadata(run) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::io(what(), &e)),
+            Ok(m) if m.uid() != rustix::process::geteuid().as_raw() && m.uid() != 0 => {
+                let why = format!("it belongs to user {}", m.uid());
+                Err(Error::new(Kind::Denied, what(), why))
+            }
+            Ok(m) if m.mode() & 0o022 != 0 => {
+                Err(Error::new(Kind::Denied, what(), "others may write to it").hint("chmod go-w"))
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
     fn not_locked(&self, error: &keep::Error) -> Error {
         kept(format!("lock {}", self.roots.run.display()), error)
     }
