@@ -6,9 +6,12 @@ use super::bed::{DUAL, add, families, netsetup, network, records, refused, run};
 use super::common::dump::{assert_same_world, dump};
 use super::common::{Kind, dirs, neighbour, ns_add, sh, sh_any, sh_out, world};
 
-/// A change by hand; what must be named: where, object, state. VETH, RUN and LEASE are
-/// the attachment's. `host` and `pod` of the commands are by `ip -n pod`.
-const CHANGES: &[(&str, &[(&str, &str, &str)])] = &[
+/// What check must name: where, object, state.
+type Named = (&'static str, &'static str, &'static str);
+
+/// A change by hand, and what must be named. VETH is the attachment's, LEASES the
+/// directory that leases are in.
+const CHANGES: &[(&str, &[Named])] = &[
     ("ip link set VETH down", &[("host", "veth VETH", "it is down")]),
     ("ip link set podkeel-dual down", &[("host", "link podkeel-dual up", "it is down")]),
     ("ip -n pod link set eth0 down", &[("pod", "link eth0 up", "it is down")]),
@@ -142,7 +145,7 @@ fn wrong(format: &str) -> Vec<[String; 3]> {
 }
 
 /// One change: found in both formats, then del, and the world is as it was.
-fn change(command: &str, expected: &[(&str, &str, &str)]) {
+fn change(command: &str, expected: &[Named]) {
     let veth = sh_out("ip -j link show master podkeel-dual | jq -r '.[0].ifname'");
     let with_names = |text: &str| {
         text.replace("VETH", &veth).replace("LEASES", dirs().leases.to_str().expect("UTF-8"))
@@ -227,17 +230,19 @@ fn what_is_not_there_cannot_be_checked() {
     });
 }
 
-/// Every pod's own address family by family, as a last word on the table of changes.
+/// Both families of a whole attachment are looked at, and looking changes nothing.
 #[test]
 fn a_whole_attachment_is_ok_from_first_to_last() {
     world(Kind::User, || {
         let neighbours = super::bed::bed(false);
         let pod = super::bed::pod("pod", "dual", "-p 8080:80 -p [2001:db8:18::1]:7000:80");
+        let all = [pod.ns];
+        let before = dump(&all);
         let text = netsetup(&format!("check {NAME}"));
+        assert_same_world(&before, &dump(&all), &[]);
         for family in families(&neighbours) {
             assert!(text.contains(&format!("masquerade of {}", pod.ips[family.at])), "{text}");
         }
         assert!(text.lines().skip(1).all(|line| line.ends_with("  ok")), "{text}");
-        assert_same_world(&dump(&[pod.ns.clone()]), &dump(&[pod.ns]), &[]);
     });
 }

@@ -24,14 +24,20 @@ pub(crate) const ENSURED: &[&str] = &[
     "host sysctl net.ipv4.conf.*.forwarding: value 0 -> 1",
     "host sysctl net.ipv4.conf.all.accept_redirects: value 1 -> 0",
     "host sysctl net.ipv6.conf.*.forwarding: value 0 -> 1",
-    "host route -6 * dev up0 metric 0 table local type anycast: added",
+    "host route -6 * dev * metric 0 table local type anycast: added",
     LEASES[0],
     LEASES[1],
+    LEASES[2],
+    LEASES[3],
 ];
 
 /// What leases are kept in; `last_reserved_ip` is in there.
-pub(crate) const LEASES: &[&str] =
-    &["file /var/lib/cni/networks: added", "file /var/lib/cni/networks/*: added"];
+pub(crate) const LEASES: &[&str] = &[
+    "file /var/lib/cni/networks: added",
+    "file /var/lib/cni/networks/*: added",
+    "file /run/rootless/leases: added",
+    "file /run/rootless/leases/*: added",
+];
 
 /// A bundle: what `config.json` says beyond the usual.
 pub(crate) struct Bundle {
@@ -195,6 +201,16 @@ pub(crate) fn until(check: impl Fn() -> bool) -> bool {
         std::thread::sleep(std::time::Duration::from_millis(10));
         check()
     })
+}
+
+/// Waits until the kernel's duplicate address detection has ended for all that is up:
+/// it would change a world between two dumps.
+pub(crate) fn settled(all: &[Ns]) {
+    let host = [Ns::host()];
+    for ns in host.iter().chain(all) {
+        let tentative = || ns.sh_out("ip -6 addr show tentative; ip -6 addr show dadfailed");
+        assert!(until(|| tentative().is_empty()), "{}: {}", ns.name, tentative());
+    }
 }
 
 /// Runs netsetup by hand.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::bed::{Bundle, ENGINES, assert_as_before, netsetup};
+use super::bed::{Bundle, ENGINES, assert_as_before, netsetup, settled};
 use super::common::dump::{assert_same_world, dump};
 use super::common::{Kind, Ns, ns_add, world};
 
@@ -36,6 +36,7 @@ fn a_namespace_that_another_attachment_holds() {
             let all = [shared];
             let untouched = dump(&all);
             first.start();
+            settled(&all);
             let before = dump(&all);
             let second = Bundle::new(engine, "second").netns(Some(entry)).flags("-p 8080:80");
             let said = second.fails();

@@ -26,7 +26,7 @@ fn a_state_that_makes_no_sense_is_refused() {
             ("null".into(), 2, "invalid type: null"),
             ("[]".into(), 2, ""),
             ("{\"id\": 1}".into(), 2, "read the container's state from stdin"),
-            (deep, 2, "recursion limit exceeded"),
+            (deep, 2, ""),
             (huge, 2, "read the container's state from stdin"),
             (state("a/b", "creating", pid), 2, "use \"a/b\" as container id"),
             (state("..", "creating", pid), 2, "use \"..\" as container id"),
