@@ -13,7 +13,7 @@ type Calls = [usize; 3];
 /// netsetup's words, and what they may cost today. `a`, `b` and `c` are pods; what an
 /// earlier line made is there in the later ones.
 const COSTS: &[(&str, Calls)] = &[
-    ("add bridge --netns /run/netns/a", [21, 30, 2]),
+    ("add bridge --netns /run/netns/a", [22, 32, 2]),
     ("add bridge --netns /run/netns/b", [16, 29, 2]),
     ("add bridge --netns /run/netns/c -p 8080:80", [18, 32, 2]),
     ("check bridge --netns /run/netns/c", [20, 40, 2]),
@@ -21,9 +21,9 @@ const COSTS: &[(&str, Calls)] = &[
     ("del bridge --netns /run/netns/c", [9, 13, 0]),
     ("del bridge --netns /run/netns/b", [6, 9, 0]),
     ("del bridge --netns /run/netns/a", [27, 39, 0]),
-    ("add dual --netns /run/netns/a", [25, 35, 1]),
-    ("add dual --netns /run/netns/b", [21, 38, 1]),
-    ("add dual --netns /run/netns/c -p 8080:80", [24, 42, 1]),
+    ("add dual --netns /run/netns/a", [26, 37, 2]),
+    ("add dual --netns /run/netns/b", [20, 36, 2]),
+    ("add dual --netns /run/netns/c -p 8080:80", [23, 40, 2]),
     ("del dual --netns /run/netns/c", [6, 12, 0]),
     ("del dual --netns /run/netns/b", [6, 10, 0]),
     ("del dual --netns /run/netns/a", [34, 52, 0]),

@@ -67,6 +67,7 @@ build  share   host   address 10.90.0.1/16 dev podkeel-dual
 build  share   host   address fd70:6f64:6b65:1::1/64 dev podkeel-dual
 build  ensure  host   sysctl net.ipv4.ip_forward=1
 build  ensure  host   sysctl net.ipv6.conf.all.forwarding=1
+build  own     pod    sysctl net.ipv6.conf.net1.accept_ra=0
 build  ensure  pod    link lo up
 build  own     pod    link net1 up
 build  own     pod    address 10.90.0.9/16 dev net1

@@ -78,7 +78,11 @@ pub fn in_netns<T: Send>(ns: &Ns, visit: impl FnOnce() -> T + Send) -> T {
 
 /// Makes a named network namespace with lo up, as `ip netns add` does.
 pub fn ns_add(name: &str) -> Ns {
-    sh(&format!("ip netns add {name} && ip -n {name} link set lo up"));
+    sh(&format!(
+        "ip netns add {name} && ip netns exec {name} sh -c \
+         'echo 0 | tee /proc/sys/net/ipv6/conf/*/accept_dad >/dev/null' && \
+         ip -n {name} link set lo up"
+    ));
     Ns::named(name)
 }
 

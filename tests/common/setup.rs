@@ -59,6 +59,8 @@ pub(super) fn enter(kind: Kind) {
         Kind::Root => ["/etc/podkeel/net.d", "/etc/cni/net.d"].map(make),
         Kind::User => [USER_DIRS[3].1, "/run/rootless"].map(make),
     };
+    // Duplicate address detection changes the world a second after a link came up.
+    super::sh("echo 0 | tee /proc/sys/net/ipv6/conf/*/accept_dad >/dev/null");
     super::sh("ip link set lo up");
 }
 

@@ -244,3 +244,15 @@ pub(crate) fn assert_as_before(before: &Dump, after: &Dump, what: &str) {
     let lines = differences(before, after, ENSURED);
     assert!(lines.is_empty(), "{what}: the world has changed:\n  {}", lines.join("\n  "));
 }
+
+/// A process in a namespace, which dies with the world. Returns its pid.
+pub(super) fn sleeper(name: &str) -> u32 {
+    let words = ["netns", "exec", name, "sleep", "1000000"];
+    let child = Command::new("ip").args(words).spawn().expect("ip of iproute2");
+    let own = fs::read_link("/proc/self/ns/net").expect("own namespace");
+    let path = format!("/proc/{}/ns/net", child.id());
+    while fs::read_link(&path).is_ok_and(|ns| ns == own) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.id()
+}

@@ -1,6 +1,8 @@
 //! From a bundle to a network and back, with both runtimes and at every stage.
 
-use super::bed::{Bundle, DUAL, ENGINES, assert_as_before, hook, netsetup, network, until};
+use super::bed::{
+    Bundle, DUAL, ENGINES, assert_as_before, hook, netsetup, network, sleeper, until,
+};
 use super::common::dump::dump;
 use super::common::traffic::{SOON, tcp, tcp_server};
 use super::common::{Kind, Neighbour, Ns, neighbour, ns_add, sh, sh_any, sh_out, world};
@@ -159,8 +161,18 @@ fn poststop_without_a_pid_takes_all_networks_and_twice_is_harmless() {
         ns_add("x");
         ns_add("y");
         let before = dump(&[]);
-        netsetup("add bridge --netns /run/netns/x --id x.1 -p 8080:80");
-        netsetup("add plain --netns /run/netns/x --id x.1 --ifname eth1");
+        let pid = sleeper("x");
+        let created = format!(
+            "{{\"ociVersion\": \"1.0.2\", \"id\": \"x.1\", \"status\": \"created\", \
+             \"bundle\": \"/b\", \"pid\": {pid}}}"
+        );
+        let flags = "--network bridge --network plain -p 8080:80";
+        assert_eq!(hook(flags, created.as_bytes()), (Some(0), String::new()));
+        // What another runtime has under the same id is not this bundle's.
+        let other = "{\"ociVersion\": \"1.0.2\", \"id\": \"x.1\", \"status\": \"stopped\", \
+                     \"bundle\": \"/other\"}";
+        assert_eq!(hook("", other.as_bytes()), (Some(0), String::new()));
+        assert_eq!(sh_out("ip netns exec x ip -br link | wc -l"), "3");
         netsetup("add bridge --netns /run/netns/y --id x");
         for (status, pid) in [("stopped", ""), ("stopped", ", \"pid\": 0"), ("stopped", "")] {
             let state = format!(

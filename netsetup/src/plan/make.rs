@@ -333,7 +333,6 @@ fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
     let link = Link {
         name: Some(&unnamed),
         mac: Some(bridge.mac.0),
-        mtu: bridge.mtu,
         kind: rt::Kind::Bridge,
         ..Link::default()
     };
@@ -352,8 +351,8 @@ fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
         name: Some(&bridge.name),
         alias: Some(&shared),
         promisc: bridge.promisc.then_some(true),
-        // In the message that makes a bridge an mtu doesn't stick: it would
-        // follow the ports' from then on (br_mtu_auto_adjust).
+        // Given when a bridge is made, or given again, an mtu doesn't stick: it
+        // would follow the ports' from then on (br_mtu_auto_adjust).
         mtu: bridge.mtu,
         ..Link::default()
     };

@@ -53,6 +53,7 @@ pub struct Prepared {
 /// Everything that is wrong with the input is found before anything is
 /// changed; what fails afterwards is rolled back.
 pub fn add(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome> {
+    context.trust()?;
     let outcome = attempt(context, wanted, target);
     if outcome.is_err() {
         context.tidy_container(&wanted.container);
@@ -61,7 +62,6 @@ pub fn add(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
 }
 
 fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome> {
-    context.trust()?;
     not_the_host(&target.netns)?;
     let id = wanted.id();
     let process = target.process;

@@ -2,6 +2,7 @@
 
 use podkeel_keep::{self as keep, Lock, Record, Wait};
 
+use super::alive;
 use super::sweep::{self, Known};
 use super::{Context, PATIENCE};
 use crate::error::{Error, Kind, Result};
@@ -44,8 +45,8 @@ pub fn del(context: &Context, id: &Id) -> Result<Deleted> {
 }
 
 /// Takes away all that a container has, on whatever networks. With a bundle only
-/// what was attached for that bundle: another runtime may have a container of the
-/// same id.
+/// what was attached for that bundle, or by hand for a container that is gone:
+/// another runtime may have a container of the same id.
 pub fn del_container(context: &Context, container: &str, bundle: Option<&str>) -> Result<Vec<Id>> {
     let mut gone = Vec::new();
     let mut errors = Vec::new();
@@ -58,7 +59,12 @@ pub fn del_container(context: &Context, container: &str, bundle: Option<&str>) -
                 continue;
             }
         };
-        if bundle.is_some() && attachment.bundle.as_deref() != bundle {
+        // One made by hand for a container that is gone goes with it.
+        let another = match &attachment.bundle {
+            Some(own) => bundle.is_some_and(|asked| asked != own),
+            None => bundle.is_some() && alive::has_its_namespace(&attachment),
+        };
+        if another {
             continue;
         }
         match del(context, &attachment.id) {

@@ -40,6 +40,13 @@ impl Marked {
         Ok(found)
     }
 
+    /// Those of them whose mark `is` wanted.
+    fn only(mut self, is: &dyn Fn(&str) -> bool) -> Marked {
+        self.links.retain(|link| link.alias.as_deref().is_some_and(is));
+        self.elems.retain(|(_, elem)| elem.comment.as_deref().is_some_and(is));
+        self
+    }
+
     /// The marks themselves.
     pub(super) fn marks(&self) -> impl Iterator<Item = &str> {
         let links = self.links.iter().filter_map(|l| l.alias.as_deref());
@@ -72,12 +79,20 @@ pub(super) enum Known {
 pub(super) fn owner(context: &Context, id: &Id, record: Known) -> Result<bool> {
     let mark = Mark::new(context.roots.id(), 0, &id.network, &id.container, &id.ifname);
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
-    let marked = Marked::find(&mut host, &mut nft, &|text| mark.same_owner(Some(text)))?;
+    let ours = |text: &str| mark.same_owner(Some(text));
+    let named_so = |text: &str| names::owner_of(text) == Some(&mark.owner);
+    let marked = Marked::find(&mut host, &mut nft, &named_so)?;
+    let elsewhere = marked.marks().any(|text| !ours(text));
+    let marked = marked.only(&ours);
     // Looked at after the marks: what was being added meanwhile has a record by now.
     if record == Known::Missing && context.roots.net().join(id.relative()).exists() {
         return Ok(false);
     }
     let mut any = marked.remove(&mut host, &mut nft)?;
+    // A lease carries no root: it may be that of the one elsewhere.
+    if elsewhere {
+        return Ok(any);
+    }
     let dir = context.roots.leases.join(&id.network);
     for lease in ipam::host_local::leases(&dir)? {
         if lease.id == id.container && lease.ifname == id.ifname {
