@@ -246,6 +246,7 @@ pub(crate) fn assert_as_before(before: &Dump, after: &Dump, what: &str) {
 }
 
 /// A process in a namespace, which dies with the world. Returns its pid.
+#[allow(clippy::zombie_processes, reason = "the world's end collects it")]
 pub(super) fn sleeper(name: &str) -> u32 {
     let words = ["netns", "exec", name, "sleep", "1000000"];
     let child = Command::new("ip").args(words).spawn().expect("ip of iproute2");

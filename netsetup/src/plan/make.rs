@@ -1,19 +1,17 @@
 //! make: the steps of a plan, in as few messages as their order allows.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
+use podkeel_wire::Batch;
 use podkeel_wire::rt::{self, Link};
-use podkeel_wire::{Batch, nf};
 
 use super::find::{Found, find};
+use super::make_nft::make_nft;
 use super::object::{Bridge, Object, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Kind, Result};
-use crate::kernel::ruleset::{self, Entry, TABLE};
+use crate::kernel::ruleset::Entry;
 use crate::kernel::socket::Refusal;
-use crate::names;
-use crate::request::Proto;
 
 /// Which steps of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,7 +280,7 @@ fn flush(
 
 /// The first refusal as an error about its step; all that were refused because
 /// they are there already are somebody else's.
-fn stopped(
+pub(super) fn stopped(
     refused: &[Refusal],
     owners: &[(Range<u32>, usize)],
     steps: &[(usize, &Step)],
@@ -363,108 +361,4 @@ fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
     made.name.clone_from(&bridge.name);
     world.host.learn(&made);
     Ok(())
-}
-
-/// One transaction for all of them. Both maps are looked at before a port is
-/// claimed (a port on all addresses and on one of them is the same claim), and
-/// the generation makes look and claim one.
-fn make_nft(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped> {
-    let mark = world.mark.to_string();
-    let shared = world.mark.shared();
-    let looks: Vec<(usize, &Entry)> =
-        steps.iter().filter_map(|(i, s)| published(s).map(|e| (*i, e))).collect();
-    for _ in 0..super::NFT_TRIES {
-        let generation = if looks.is_empty() { None } else { Some(world.nft()?.generation()?) };
-        let mut bound = Bound::new();
-        for (i, entry) in &looks {
-            overlapping(world, entry, &mut bound)
-                .map_err(|error| Stopped { error, foreign: vec![*i] })?;
-        }
-        let mut owners = Vec::new();
-        let refused = world.nft()?.commit(generation, |batch| {
-            for (i, step) in steps {
-                let first = batch.next_seq();
-                match (&step.what, &step.hold) {
-                    (Object::Ruleset, _) => ruleset::make(batch),
-                    (Object::Entry(e), Hold::Share) => {
-                        _ = TABLE.make_elems(batch, e.set(), nf::ENSURE, &[e.elem(&shared)]);
-                    }
-                    (Object::Entry(e), _) => {
-                        _ = TABLE.make_elems(batch, e.set(), nf::CREATE, &[e.elem(&mark)])
-                    }
-                    _ => {}
-                }
-                owners.push((first..batch.next_seq(), *i));
-            }
-        })?;
-        match refused.first() {
-            Some(r) if r.errno == libc::ERESTART => {}
-            _ => {
-                return stopped(&refused, &owners, steps)
-                    .map_err(|stopped| name_owner(world, steps, stopped));
-            }
-        }
-    }
-    Err(super::too_busy().into())
-}
-
-fn published(step: &Step) -> Option<&Entry> {
-    match &step.what {
-        Object::Entry(entry @ Entry::Published { .. }) => Some(entry),
-        _ => None,
-    }
-}
-
-/// A port on every address and a port on one of them exclude each other, as for
-/// bind(2). `bound` has what was listed of the ports on one address, by set.
-fn overlapping(world: &mut World, entry: &Entry, bound: &mut Bound) -> Result<()> {
-    let Entry::Published { proto, host_ip, host_port, to } = entry else { return Ok(()) };
-    let (any, one) = if to.is_ipv4() { ("ports4", "bound4") } else { ("ports6", "bound6") };
-    if host_ip.is_some() {
-        let wanted =
-            Entry::Published { proto: *proto, host_ip: None, host_port: *host_port, to: *to };
-        let found = world.nft()?.elems(TABLE, &[(any, wanted.elem(""))])?;
-        return match found.into_iter().next().flatten() {
-            Some(elem) => Err(taken(entry, elem.comment.as_deref())),
-            None => Ok(()),
-        };
-    }
-    if !bound.contains_key(one) {
-        let ports = world.nft()?.all_elems(TABLE, one)?.into_iter().filter_map(|elem| {
-            match Entry::read_published(one, &elem)? {
-                Entry::Published { proto, host_port, .. } => {
-                    Some(((proto, host_port), elem.comment))
-                }
-                _ => None,
-            }
-        });
-        bound.insert(one, ports.collect());
-    }
-    match bound.get(one).and_then(|ports| ports.get(&(*proto, *host_port))) {
-        Some(comment) => Err(taken(entry, comment.as_deref())),
-        None => Ok(()),
-    }
-}
-
-/// Ports on one address of the host with their comments, by set.
-type Bound = HashMap<&'static str, HashMap<(Proto, u16), Option<String>>>;
-
-fn taken(entry: &Entry, comment: Option<&str>) -> Error {
-    let owner = match comment.and_then(names::owner_of) {
-        Some(owner) => format!("it is taken by {owner}"),
-        None => format!(
-            "it is taken by an element that somebody else put there ({})",
-            comment.unwrap_or("no comment")
-        ),
-    };
-    Error::new(Kind::Taken, format!("publish {entry}"), owner)
-}
-
-/// "File exists" says nothing to who wants a port: name the one who has it.
-fn name_owner(world: &mut World, steps: &[(usize, &Step)], stopped: Stopped) -> Stopped {
-    let culprit = stopped.foreign.first().and_then(|i| steps.iter().find(|(j, _)| j == i));
-    let Some((_, Step { what: Object::Entry(entry), .. })) = culprit else { return stopped };
-    let found = world.nft().and_then(|nft| nft.elems(TABLE, &[(entry.set(), entry.elem(""))]));
-    let Ok(Some(Some(elem))) = found.map(|f| f.into_iter().next()) else { return stopped };
-    Stopped { error: taken(entry, elem.comment.as_deref()), ..stopped }
 }

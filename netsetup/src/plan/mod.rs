@@ -16,6 +16,7 @@
 
 mod find;
 mod make;
+mod make_nft;
 mod object;
 mod undo;
 mod world;
