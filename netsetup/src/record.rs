@@ -232,15 +232,23 @@ pub fn of_container(roots: &Roots, container: &str) -> Result<Vec<Read>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
         other => other.map_err(|e| Error::io("list networks with attachments", &e))?,
     };
-    for network in networks.flatten() {
+    for network in networks {
+        let network = network.map_err(|e| Error::io("list networks with attachments", &e))?;
         let dir = network.path().join(keep::file_name(container));
         for file in keep::list(&dir).map_err(|e| kept("list records", &e))? {
-            if let Ok(bytes) = std::fs::read(dir.join(file)) {
-                found.push(Read::new(&bytes));
-            }
+            found.extend(read(&dir.join(file))?);
         }
     }
     Ok(found)
+}
+
+/// Reads one file among the records; `None` where it is gone by now.
+fn read(path: &Path) -> Result<Option<Read>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(Read::new(&bytes))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(format!("read record {}", path.display()), &e)),
+    }
 }
 
 /// All records that are whole.
@@ -267,15 +275,8 @@ pub fn all(roots: &Roots) -> Result<Vec<(PathBuf, Read)>> {
     let net = roots.net();
     let mut found = Vec::new();
     for relative in keep::list(&net).map_err(|e| kept("list records", &e))? {
-        match std::fs::read(net.join(&relative)) {
-            Ok(bytes) => found.push((relative, Read::new(&bytes))),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => {
-                return Err(Error::io(
-                    format!("read record {}", net.join(&relative).display()),
-                    &e,
-                ));
-            }
+        if let Some(there) = read(&net.join(&relative))? {
+            found.push((relative, there));
         }
     }
     Ok(found)
