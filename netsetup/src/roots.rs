@@ -9,7 +9,10 @@
 //! ```
 
 use std::os::unix::fs::MetadataExt;
-use std::{env, path::PathBuf};
+use std::path::PathBuf;
+use std::{env, io};
+
+use crate::error::{Error, Result};
 
 /// The roots of all state on disk.
 #[derive(Clone, Debug)]
@@ -40,16 +43,33 @@ impl Roots {
     /// another run directory, of one with the same name in another mount
     /// namespace, or of the same one seen from another network namespace. 24 bits
     /// of a hash of the path, its file system and the thread's network namespace.
-    pub fn id(&self) -> u32 {
-        let there = self.run.ancestors().find_map(|dir| Some((dir, dir.canonicalize().ok()?)));
-        let (dir, real) = there.unwrap_or((&self.run, self.run.clone()));
-        // Made of parts, so that a directory that is there and one that isn't yet are one.
-        let rest = self.run.strip_prefix(dir).unwrap_or(&self.run);
-        let path: PathBuf = real.components().chain(rest.components()).collect();
-        let device = std::fs::metadata(&real).map_or(0, |m| m.dev());
-        let netns = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |m| m.ino());
+    ///
+    /// # Errors
+    /// What can't be looked at is no id: what was made under a wrong one could never be
+    /// taken away again.
+    pub fn id(&self) -> Result<u32> {
+        let fail = |e| Error::io(format!("tell whose records are in {}", self.run.display()), &e);
+        let (path, device) = self.real().map_err(fail)?;
+        let netns = std::fs::metadata("/proc/thread-self/ns/net").map_err(fail)?.ino();
         let text = format!("{}\0{device}\0{netns}", path.display());
-        (podkeel_keep::fnv1a64(text.as_bytes()) >> 40) as u32
+        Ok((podkeel_keep::fnv1a64(text.as_bytes()) >> 40) as u32)
+    }
+
+    /// The run directory's path without links, as far as it is there, and the number of
+    /// the file system that it is or will be on.
+    fn real(&self) -> io::Result<(PathBuf, u64)> {
+        for dir in self.run.ancestors() {
+            // Another process may just be removing it, because it is empty.
+            let real = dir.canonicalize().and_then(|real| Ok((real.metadata()?.dev(), real)));
+            let (device, real) = match real {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            // Made of parts, so that one that is there and one that isn't yet are one.
+            let rest = self.run.strip_prefix(dir).unwrap_or(&self.run);
+            return Ok((real.components().chain(rest.components()).collect(), device));
+        }
+        Ok((self.run.clone(), 0))
     }
 
     /// The defaults, with what the environment says instead of them.

@@ -45,7 +45,7 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 pub use netns::{Neighbour, Ns, in_netns, neighbour, ns_add, ns_del};
-pub use world::{Dirs, Kind, cgroup, dirs, scratch, world};
+pub use world::{Dirs, Kind, cgroup, dirs, scratch, world, worlds};
 
 /// Runs a shell command in the caller's world and expects it to succeed.
 ///

@@ -88,22 +88,53 @@ pub fn cgroup(name: &str) -> String {
 /// other; nothing but these calls should stand in the test, for the test runs anew
 /// in each world. Safe in parallel.
 pub fn world(kind: Kind, body: impl FnOnce()) {
-    thread_local!(static CALLS: Cell<u32> = const { Cell::new(0) });
-    let call = CALLS.replace(CALLS.get() + 1);
-    match std::env::var(MARK) {
-        Err(_) => outside(kind, call),
-        Ok(mark) => {
-            if mark.split(' ').next() == Some(&call.to_string()) {
-                setup::enter(kind);
-                body();
-                std::process::exit(DONE);
-            }
-        }
+    let call = next_call();
+    if inside(kind, &call) {
+        body();
+        std::process::exit(DONE);
     }
+    outside(kind, &call);
+}
+
+/// As [`world`], with one world for each of these, all at once.
+pub fn worlds<T: Copy + Sync>(kind: Kind, each: &[T], body: impl Fn(T)) {
+    let call = next_call();
+    let calls: Vec<String> = (0..each.len()).map(|i| format!("{call}.{i}")).collect();
+    if let Some((_, one)) = calls.iter().zip(each).find(|(call, _)| inside(kind, call)) {
+        body(*one);
+        std::process::exit(DONE);
+    }
+    let name = std::thread::current().name().map(str::to_owned).expect("a test's own thread");
+    std::thread::scope(|scope| {
+        for call in &calls {
+            let thread = std::thread::Builder::new().name(name.clone());
+            thread.spawn_scoped(scope, || outside(kind, call)).expect("a thread");
+        }
+    });
+}
+
+/// Which call of this test it is: it tells its worlds apart.
+fn next_call() -> String {
+    thread_local!(static CALLS: Cell<u32> = const { Cell::new(0) });
+    CALLS.replace(CALLS.get() + 1).to_string()
+}
+
+/// Whether this is the process that is to run the body of this call; then it is in
+/// its world on return.
+fn inside(kind: Kind, call: &str) -> bool {
+    let Ok(mark) = std::env::var(MARK) else { return false };
+    let mine = mark.split(' ').next() == Some(call);
+    if mine {
+        setup::enter(kind);
+    }
+    mine
 }
 
 /// The half on the host: start the world, wait, judge, clean its cgroups.
-fn outside(kind: Kind, call: u32) {
+fn outside(kind: Kind, call: &str) {
+    if std::env::var_os(MARK).is_some() {
+        return; // in the world of another call
+    }
     static WORLDS: AtomicU32 = AtomicU32::new(0);
     assert!(
         kind == Kind::User || nix::unistd::geteuid().is_root(),
@@ -132,7 +163,7 @@ fn outside(kind: Kind, call: u32) {
 }
 
 /// The command line of the picture at the top of this file.
-fn command(kind: Kind, call: u32, id: &str) -> Command {
+fn command(kind: Kind, call: &str, id: &str) -> Command {
     let thread = std::thread::current();
     let test = thread.name().filter(|n| *n != "main").expect("world() in a test's own thread");
     let mut command = Command::new("setpriv");

@@ -167,7 +167,7 @@ fn tell_ours(context: &Context, facts: &mut Facts, wanted: &Wanted) -> Result<()
     if bridge.foreign.is_empty() {
         return Ok(());
     }
-    let held = keep::keys(&context.held()).map_err(|e| kept("list what is held", &e))?;
+    let held = keep::keys(&context.held()?).map_err(|e| kept("list what is held", &e))?;
     bridge.foreign.retain(|address| {
         let object = Object::Addr { link: conf.bridge.clone(), address: *address };
         !held.contains(&keep::file_name(&object.key()))
@@ -188,7 +188,7 @@ fn new_mark(context: &Context, wanted: &Wanted) -> Result<Mark> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .ctx(|| "choose a random attachment id".into())?;
-    let (root, random) = (context.roots.id(), u64::from_ne_bytes(bytes));
+    let (root, random) = (context.roots.id()?, u64::from_ne_bytes(bytes));
     Ok(Mark::new(root, random, &wanted.network.name, &wanted.container, &wanted.ifname))
 }
 
@@ -209,7 +209,7 @@ fn settle_earlier(context: &Context, wanted: &Wanted, pod: &mut Pod) -> Result<O
         Read::Unknown(_) => return Err(record::unknown(what)),
         Read::Torn => {}
         Read::Whole(there) if there.boot != boot_id()? || there.state.cut_off().is_some() => {}
-        Read::Whole(there) if there.mark.root() != context.roots.id() => {
+        Read::Whole(there) if there.mark.root() != context.roots.id()? => {
             return Err(record::elsewhere(what, &there));
         }
         Read::Whole(there) if there.is_in(pod)? => return Ok(Some(*there)),
@@ -309,8 +309,13 @@ fn commit(
 fn hold_all(context: &Context, attachment: &Attachment) -> Result<()> {
     let target = context.roots.net().join(attachment.id.relative());
     for object in attachment.shared() {
-        keep::hold(&context.held(), &object.key(), &attachment.holder(), &target.to_string_lossy())
-            .map_err(|e| kept(format!("hold {object}"), &e))?;
+        keep::hold(
+            &context.held()?,
+            &object.key(),
+            &attachment.holder(),
+            &target.to_string_lossy(),
+        )
+        .map_err(|e| kept(format!("hold {object}"), &e))?;
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ pub fn check(context: &Context, id: &Id) -> Result<Checked> {
     let attachment = match Read::new(&bytes) {
         Read::Torn => return Err(torn()),
         Read::Unknown(_) => return Err(record::unknown(what())),
-        Read::Whole(there) if there.mark.root() != context.roots.id() => {
+        Read::Whole(there) if there.mark.root() != context.roots.id()? => {
             return Err(record::elsewhere(what(), &there));
         }
         Read::Whole(there) => *there,

@@ -89,7 +89,7 @@ pub(super) fn take_down(context: &Context, id: &Id, mut record: Record) -> Resul
         Read::Unknown(_) => return Err(record::unknown(format!("take away {id}"))),
         // Of an earlier boot nothing is left but files.
         Read::Whole(there)
-            if there.mark.root() != context.roots.id() && there.boot == boot_id()? =>
+            if there.mark.root() != context.roots.id()? && there.boot == boot_id()? =>
         {
             return Err(record::elsewhere(format!("take away {id}"), &there));
         }
@@ -149,11 +149,11 @@ pub(super) fn release_all(
     if !errors.is_empty() {
         return errors;
     }
-    let lock = match lock.map_or_else(|| context.lock(), Ok) {
-        Ok(lock) => lock,
+    let lock = lock.map_or_else(|| context.lock(), Ok);
+    let (lock, held) = match lock.and_then(|lock| Ok((lock, context.held()?))) {
+        Ok(both) => both,
         Err(error) => return vec![error],
     };
-    let held = context.held();
     let mut last = |object: &crate::plan::Object| {
         keep::release(&held, &object.key(), &attachment.holder())
             .map_err(|e| kept(format!("release {object}"), &e))

@@ -61,7 +61,7 @@ pub fn gc(context: &Context, dry_run: bool) -> Result<Found> {
     shared(context, dry_run, &mut found)?;
     leases(context, dry_run, &mut found)?;
     if !dry_run {
-        for dir in [context.roots.net(), context.held()] {
+        for dir in [context.roots.net(), context.held()?] {
             keep::sweep(&dir).map_err(|e| kept("clear away unfinished files", &e))?;
         }
     }
@@ -105,7 +105,7 @@ fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
             }
         };
         let what = format!("attachment {}", attachment.id);
-        if attachment.mark.root() != context.roots.id() && attachment.boot == boot {
+        if attachment.mark.root() != context.roots.id()? && attachment.boot == boot {
             let why = "it was made from another network namespace of the host".into();
             found.kept.push(Kept { what, why });
             continue;
@@ -128,7 +128,7 @@ fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
 fn strays(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
     let marked = {
-        let root = context.roots.id();
+        let root = context.roots.id()?;
         Marked::find(&mut host, &mut nft, &|mark| names::root_of(mark) == Some(root))?
     };
     // Records are read after the marks: an attachment that is being added has
@@ -161,7 +161,7 @@ fn shared(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
     let records = record::all(&context.roots)?;
     let live: HashSet<String> =
         records.iter().filter_map(|(_, read)| read.mark()).map(Mark::id).collect();
-    let ours = names::shared(context.roots.id());
+    let ours = names::shared(context.roots.id()?);
     let held = drop_dead_holders(context, dry_run, &live, found)?;
     let free = |key: &str| !held.contains(&keep::file_name(key));
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
@@ -207,7 +207,7 @@ fn drop_dead_holders(
     live: &HashSet<String>,
     found: &mut Found,
 ) -> Result<HashSet<String>> {
-    let root = context.held();
+    let root = context.held()?;
     let mut held = HashSet::new();
     for key in keep::keys(&root).map_err(|e| kept("list what is held", &e))? {
         for (holder, _) in keep::holders_of_file(&root, &key)

@@ -46,8 +46,8 @@ impl Context {
     }
 
     /// Where the holders of what this namespace's attachments share are.
-    fn held(&self) -> std::path::PathBuf {
-        self.roots.held(self.roots.id())
+    fn held(&self) -> Result<std::path::PathBuf> {
+        Ok(self.roots.held(self.roots.id()?))
     }
 
     /// Fails once a signal asked for an end.
@@ -110,10 +110,10 @@ impl Context {
 impl Context {
     /// Removes the roots of records once nothing is in them any more.
     fn tidy(&self) {
-        let held = self.held();
-        let dirs = held.ancestors().take(3).map(std::path::Path::to_owned);
-        for dir in std::iter::once(self.roots.net()).chain(dirs) {
-            remove_unused(&dir);
+        remove_unused(&self.roots.net());
+        // Best effort: the next one removes what is empty.
+        if let Ok(held) = self.held() {
+            held.ancestors().take(3).for_each(remove_unused);
         }
     }
 

@@ -77,7 +77,7 @@ pub(super) enum Known {
 
 /// Takes away everything that wears the mark of this attachment, whichever life of it.
 pub(super) fn owner(context: &Context, id: &Id, record: Known) -> Result<bool> {
-    let mark = Mark::new(context.roots.id(), 0, &id.network, &id.container, &id.ifname);
+    let mark = Mark::new(context.roots.id()?, 0, &id.network, &id.container, &id.ifname);
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
     let ours = |text: &str| mark.same_owner(Some(text));
     let named_so = |text: &str| names::owner_of(text) == Some(&mark.owner);

@@ -1,0 +1,464 @@
+//! One program, run to death at every point, and how each run is judged.
+//!
+//! ```text
+//! killed    the world is recovered by one of three in turn
+//!             del     the verb that detaches
+//!             gc      which keeps an attachment that is whole, and then del
+//!             add     the same again: it succeeds, or says "attached already" of a whole one; then del
+//!           the world is equal to the one before the attachment, and an add, a check and
+//!           a del work
+//! failed    success: whole (check), and del makes the world equal
+//!           an error: it names what failed, no answer is printed, and, without any
+//!           recovery, the world is equal; gc may be needed only where the error says
+//!           that the way back failed too
+//!           abort: memory ran out (mmap, brk); that is a death, and judged as one
+//! ```
+
+use std::cell::RefCell;
+use std::fs::{remove_dir, remove_file};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::common::crash::{Harm, Part, Point, for_every_point_of};
+use super::common::dump::{Dump, diff, dump};
+use super::common::syscalls::Syscall;
+use super::common::trace::Program;
+use super::common::{Ns, dirs, ns_add, ns_del, output_with, sh_out, told};
+
+const SIGINT: u64 = libc::SIGINT as u64;
+const SIGABRT: i32 = libc::SIGABRT;
+
+/// What the traced program does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Does {
+    Attach,
+    Detach,
+    /// Detaches what nobody uses any more.
+    Collect,
+}
+
+/// Which half of the points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Series {
+    Kill,
+    Fail,
+}
+
+impl Series {
+    pub(super) const BOTH: [Series; 2] = [Series::Kill, Series::Fail];
+}
+
+/// netsetup with these words and this input.
+#[derive(Clone, Debug)]
+struct Call {
+    args: Vec<String>,
+    stdin: String,
+}
+
+impl Call {
+    fn new(args: &[&str]) -> Call {
+        Call { args: args.iter().map(|a| (*a).to_owned()).collect(), stdin: String::new() }
+    }
+
+    fn program(&self) -> Program {
+        Program::new(NETSETUP).args(&self.args).stdin(self.stdin.clone())
+    }
+
+    fn run(&self) -> Output {
+        output_with(Command::new(NETSETUP).args(&self.args), self.stdin.as_bytes())
+    }
+
+    /// Runs it and says what is wrong with any other exit code than 0.
+    fn succeeds(&self) -> Result<(), String> {
+        self.exits(&[0]).map(drop)
+    }
+
+    /// Runs it, expecting one of these exit codes.
+    fn exits(&self, codes: &[i32]) -> Result<i32, String> {
+        let output = self.run();
+        match output.status.code().filter(|c| codes.contains(c)) {
+            Some(code) => Ok(code),
+            None => Err(format!("should exit {codes:?}: {}", told(&self.args.join(" "), &output))),
+        }
+    }
+}
+
+const NETSETUP: &str = env!("CARGO_BIN_EXE_netsetup");
+
+/// How the points of a scene ended.
+#[derive(Clone, Debug, Default)]
+struct Report {
+    /// Killed before anything had changed.
+    untouched: usize,
+    /// Killed, and recovered by each of the three.
+    by: [usize; 3],
+    /// A call failed and the program went on.
+    harmless: usize,
+    /// A call failed, and the program took everything back or left all as it was.
+    undone: usize,
+    /// A call failed while taking away, the program said so, and the next del or gc
+    /// finished it.
+    finished_later: usize,
+    /// A call failed, the program succeeded, and empty directories of ours were left to
+    /// the next one.
+    empty_left: usize,
+    /// An attach that failed, and whose way back failed too.
+    needed_gc: Vec<String>,
+    /// No memory.
+    aborted: usize,
+}
+
+/// See the top of this file.
+pub(super) struct Scene {
+    does: Does,
+    attach: Call,
+    detach: Call,
+    check: Call,
+    /// The attachment that is there all the time.
+    other: Option<Call>,
+    /// Whether attaching prints an answer.
+    answers: bool,
+    skip: bool,
+    pods: Vec<Ns>,
+    /// Without the attachment.
+    before: Dump,
+    /// With it, while it is whole.
+    whole: Option<Dump>,
+    /// A death has left something.
+    touched: bool,
+    turn: usize,
+    report: Report,
+}
+
+impl Scene {
+    pub(super) fn new(network: &str, does: Does, attach: &[&str], detach: &[&str]) -> Scene {
+        Scene {
+            does,
+            attach: Call::new(attach),
+            detach: Call::new(detach),
+            check: Call::new(&["check", network, "--id", "web"]),
+            other: None,
+            answers: true,
+            skip: false,
+            pods: vec![Ns::named("web")],
+            before: Dump::default(),
+            whole: None,
+            touched: false,
+            turn: 0,
+            report: Report::default(),
+        }
+    }
+
+    /// What attach and detach read.
+    pub(super) fn stdin(mut self, attach: &str, detach: &str) -> Scene {
+        self.attach.stdin = attach.to_owned();
+        self.detach.stdin = detach.to_owned();
+        self
+    }
+
+    /// Attaching prints no answer.
+    pub(super) fn quiet(mut self) -> Scene {
+        self.answers = false;
+        self
+    }
+
+    /// Leaves out the points before `main`, which another scene has.
+    pub(super) fn skip(mut self) -> Scene {
+        self.skip = true;
+        self
+    }
+
+    /// Another pod is attached to the same bridge all the time.
+    pub(super) fn beside_another(mut self) -> Scene {
+        self.pods.push(pod("other"));
+        Call::new(&["add", "bridge", "--netns", "/run/netns/other", "-p", "18081:80"])
+            .succeeds()
+            .expect("the other pod");
+        self.other = Some(Call::new(&["check", "bridge", "--id", "other"]));
+        self
+    }
+
+    /// Runs all points; panics at the first fault.
+    pub(super) fn run(mut self, series: Series, label: &str) {
+        let label = &format!("{label}, {series:?}");
+        // Once around, so that what stays for good is there.
+        self.around().expect("an attachment without any harm");
+        if self.does == Does::Collect {
+            self.vanish();
+        }
+        self.before = settled(&self.pods);
+        let make = match self.does {
+            Does::Attach => self.attach.clone(),
+            Does::Detach => self.detach.clone(),
+            Does::Collect => Call::new(&["gc"]),
+        };
+        let first = if self.skip { main_begins } else { |_: &[Syscall]| 1 };
+        let (kill, fail) = (series == Series::Kill, series == Series::Fail);
+        let scene = RefCell::new(self);
+        for_every_point_of(
+            &Part { kill, fail, first: &first },
+            label,
+            &|| make.program(),
+            &mut || scene.borrow_mut().prepare(),
+            &mut |point| scene.borrow_mut().judge(point).err().into_iter().collect(),
+        );
+        println!("{label}: {:?}", scene.into_inner().report);
+    }
+
+    /// Before a run: the attachment is there if the run is to take it away.
+    fn prepare(&mut self) {
+        self.forget_leases();
+        if self.does == Does::Attach || self.whole.is_some() {
+            return;
+        }
+        if self.does == Does::Collect {
+            self.pods = vec![pod("web")];
+        }
+        self.attach.succeeds().expect("attach without any harm");
+        if self.does == Does::Collect {
+            self.vanish();
+        }
+        self.whole = Some(dump(&self.pods));
+    }
+
+    /// The pod's namespace goes, and the kernel takes the veth away, some time later.
+    fn vanish(&mut self) {
+        ns_del("web");
+        self.pods.clear();
+        for _ in 0..1000 {
+            if !sh_out("ip -br link").contains("pk") {
+                return;
+            }
+            sleep(Duration::from_millis(2));
+        }
+        panic!("the veth of a namespace that is gone is still there");
+    }
+
+    fn judge(&mut self, point: &Point) -> Result<(), String> {
+        self.other_is_whole()?;
+        let abort = point.outcome.status.signal() == Some(SIGABRT);
+        match point.harm {
+            Harm::None => self.success(point),
+            Harm::Kill => {
+                let by = self.turn % 3;
+                // Once a run was cut off behind its first change, all later ones are.
+                if !self.touched && self.untouched() {
+                    self.report.untouched += 1;
+                    return Ok(());
+                }
+                self.touched = true;
+                self.turn += 1;
+                self.report.by[by] += 1;
+                self.recover(by)
+            }
+            Harm::Fail(_) if abort && runs_out_of_memory(point) => {
+                self.report.aborted += 1;
+                if self.untouched() { Ok(()) } else { self.recover(1) }
+            }
+            Harm::Fail(_) if point.outcome.status.success() => {
+                self.report.harmless += 1;
+                self.success(point)
+            }
+            Harm::Fail(_) => self.failure(point),
+        }
+    }
+
+    /// Whether the run has changed nothing at all. Only for attachments that are still
+    /// whole it is kept for the next run; else it is worth nothing.
+    fn untouched(&self) -> bool {
+        let now = dump(&self.pods);
+        match &self.whole {
+            Some(whole) => *whole == now || diff(whole, &now).is_empty(),
+            None => diff(&self.before, &now).is_empty(),
+        }
+    }
+
+    /// The program said that all is well: it is.
+    fn success(&mut self, point: &Point) -> Result<(), String> {
+        if self.does == Does::Attach {
+            if self.answers {
+                let answer = serde_json::from_str::<serde_json::Value>(&point.outcome.stdout);
+                let answer = answer.map_err(|e| format!("its answer is no JSON: {e}"))?;
+                if answer["ips"].as_array().is_none_or(Vec::is_empty) {
+                    return Err(format!("no address in its answer {answer}"));
+                }
+            }
+            self.check.succeeds()?;
+            self.detach.succeeds()?;
+        }
+        self.whole = None;
+        self.forget_leases();
+        let now = dump(&self.pods);
+        let empty = |line: &String| {
+            let object = now.get(line.trim_end_matches(": added")).unwrap_or_default();
+            object.get("content").is_some_and(|c| c == "(directory)")
+        };
+        let lines = diff(&self.before, &now);
+        if point.harm != Harm::None && !lines.is_empty() && lines.iter().all(empty) {
+            // Directories of ours with nothing in them: who couldn't remove them has
+            // done what was asked for. The next one does it.
+            self.report.empty_left += 1;
+            Call::new(&["gc"]).succeeds()?;
+        }
+        self.is_as_before()
+    }
+
+    /// The program said that something failed.
+    fn failure(&mut self, point: &Point) -> Result<(), String> {
+        let outcome = &point.outcome;
+        if outcome.status.code().is_none() {
+            return Err("it ended by a signal".to_owned());
+        }
+        let names = outcome
+            .stderr
+            .lines()
+            .any(|line| line.strip_prefix("netsetup: cannot ").is_some_and(|l| l.contains(": ")));
+        // Before main it is the C library that gives up.
+        let libc = outcome.status.code() == Some(127);
+        let of_gc = self.does == Does::Collect && outcome.stdout.contains("cannot ");
+        if !names && !libc && !of_gc {
+            return Err("its message doesn't say what failed".to_owned());
+        }
+        if self.does == Does::Attach {
+            if !outcome.stdout.is_empty() {
+                return Err("it failed and printed an answer".to_owned());
+            }
+            self.forget_leases();
+            let lines = diff(&self.before, &dump(&self.pods));
+            if lines.is_empty() {
+                self.report.undone += 1;
+                return Ok(());
+            }
+            if !outcome.stderr.contains("the way back failed too") {
+                return Err(format!("it failed and left this:\n  {}", lines.join("\n  ")));
+            }
+            self.report.needed_gc.push(format!("{point}: {}", outcome.stderr.trim()));
+            return self.recover(1);
+        }
+        if self.untouched() {
+            self.report.undone += 1;
+            return Ok(());
+        }
+        self.report.finished_later += 1;
+        self.turn += 1;
+        self.recover(self.turn % 2)
+    }
+
+    /// Takes away what a run that didn't come to its end has left.
+    fn recover(&mut self, by: usize) -> Result<(), String> {
+        let gc = Call::new(&["gc"]);
+        match by {
+            0 => self.detach.succeeds()?,
+            1 => {
+                gc.succeeds()?;
+                self.detach_whole()?;
+            }
+            _ if self.does == Does::Collect => {
+                self.pods = vec![pod("web")];
+                self.attach.succeeds()?;
+                self.check.succeeds()?;
+                self.detach.succeeds()?;
+                self.vanish();
+            }
+            _ => {
+                // "Attached already" is an answer if it is true.
+                self.attach.exits(if self.answers { &[0, TAKEN] } else { &[0] })?;
+                self.check.succeeds()?;
+                self.detach.succeeds()?;
+            }
+        }
+        self.whole = None;
+        self.is_as_before()?;
+        self.other_is_whole()?;
+        // The next point's add is a new add in the same world, too; a whole round trip
+        // costs four waits for the kernel's RCU, so only some points have their own.
+        let own_round = self.does == Does::Attach && self.turn.is_multiple_of(AROUND_EVERY);
+        if own_round { self.around() } else { Ok(()) }
+    }
+
+    /// What gc has kept must be an attachment that is whole.
+    fn detach_whole(&self) -> Result<(), String> {
+        if self.check.exits(&[0, MISSING])? == 0 { self.detach.succeeds() } else { Ok(()) }
+    }
+
+    /// Attach, check, detach.
+    fn around(&mut self) -> Result<(), String> {
+        self.attach.succeeds()?;
+        self.check.succeeds()?;
+        self.detach.succeeds()?;
+        self.forget_leases();
+        Ok(())
+    }
+
+    fn other_is_whole(&self) -> Result<(), String> {
+        self.other.as_ref().map_or(Ok(()), Call::succeeds)
+    }
+
+    fn is_as_before(&mut self) -> Result<(), String> {
+        self.forget_leases();
+        match diff(&self.before, &dump(&self.pods)) {
+            lines if lines.is_empty() => Ok(()),
+            lines => Err(format!("the world has changed:\n  {}", lines.join("\n  "))),
+        }
+    }
+
+    /// What leases leave by design goes, unless there is more in the directories: then
+    /// they stay, and are a difference.
+    fn forget_leases(&self) {
+        if self.other.is_some() {
+            return;
+        }
+        let leases = dirs().leases;
+        for network in ["bridge", "dual"] {
+            let dir = leases.join(network);
+            for set in 0..2 {
+                remove_file(dir.join(format!("last_reserved_ip.{set}"))).ok();
+            }
+            remove_dir(dir).ok();
+        }
+        remove_dir(leases).ok();
+    }
+}
+
+/// Which of the recovered points are followed by an add, a check and a del of their own.
+const AROUND_EVERY: usize = 5;
+
+/// "Somebody else has it", and "no such attachment".
+const TAKEN: i32 = 4;
+const MISSING: i32 = 5;
+
+/// A pod's namespace, where duplicate address detection is off as on the host.
+pub(super) fn pod(name: &str) -> Ns {
+    let pod = ns_add(name);
+    pod.sh("sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0");
+    pod
+}
+
+/// A state of the world that stays: the kernel is done with what follows a link that
+/// goes up.
+fn settled(pods: &[Ns]) -> Dump {
+    let mut last = dump(pods);
+    for _ in 0..20 {
+        sleep(Duration::from_millis(400));
+        let now = dump(pods);
+        if now == last {
+            return now;
+        }
+        last = now;
+    }
+    panic!("the world does not come to rest");
+}
+
+/// The first thing that main does with a system call: it asks for SIGINT.
+fn main_begins(calls: &[Syscall]) -> usize {
+    let sigint = |c: &&Syscall| c.name == "rt_sigaction" && c.args[0] == SIGINT;
+    calls.iter().find(sigint).expect("main asks for SIGINT").n
+}
+
+/// What Rust does without memory is to abort.
+fn runs_out_of_memory(point: &Point) -> bool {
+    let call = point.outcome.reached.as_ref();
+    call.is_some_and(|c| ["mmap", "mprotect", "mremap", "brk"].contains(&c.name.as_str()))
+}
