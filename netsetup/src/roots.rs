@@ -99,12 +99,12 @@ mod tests {
         let dir = env::temp_dir().join(format!("podkeel-roots-{}", std::process::id()));
         let roots = |run: PathBuf| Roots { run, ..Roots::default() };
         let (one, other) = (roots(dir.join("a/b")), roots(dir.join("a/c")));
-        let before = one.id();
-        assert_ne!(before, other.id(), "another directory");
+        let before = one.id().unwrap();
+        assert_ne!(before, other.id().unwrap(), "another directory");
         std::fs::create_dir_all(&one.run).unwrap();
-        assert_eq!(before, one.id());
+        assert_eq!(before, one.id().unwrap());
         std::os::unix::fs::symlink(&one.run, dir.join("link")).unwrap();
-        assert_eq!(before, roots(dir.join("link")).id(), "the same by another name");
+        assert_eq!(before, roots(dir.join("link")).id().unwrap(), "the same by another name");
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(before < 1 << 24);
     }
