@@ -3,9 +3,9 @@
 //!
 //! The whole list, for a seccomp filter: write, rt_sigprocmask, rt_sigaction,
 //! rt_sigtimedwait, getpid, wait4, prctl (PR_SET_NO_NEW_PRIVS), capset,
-//! exit_group, and exit where exit_group is refused. Numbers and layouts are
-//! those of the kernel's own headers (`asm/unistd.h`, `asm/signal.h`,
-//! `linux/capability.h`), not of a C library.
+//! madvise (MADV_DONTNEED), exit_group, and exit where exit_group is refused.
+//! Numbers and layouts are those of the kernel's own headers (`asm/unistd.h`,
+//! `asm/signal.h`, `linux/capability.h`), not of a C library.
 
 #![allow(unsafe_code)]
 
@@ -16,7 +16,9 @@ mod arch;
 use arch::{nr, syscall};
 
 /// Interrupted by a signal (`asm-generic/errno-base.h`).
-pub(crate) const EINTR: i32 = 4;
+const EINTR: i32 = 4;
+/// Advice: the contents are of no use any more (`asm-generic/mman-common.h`).
+const MADV_DONTNEED: usize = 4;
 
 /// Interrupt from the keyboard (`asm/signal.h`).
 pub(crate) const SIGINT: i32 = 2;
@@ -31,10 +33,10 @@ pub(crate) const STDOUT: i32 = 1;
 pub(crate) const STDERR: i32 = 2;
 
 /// A set of signals as the kernel has it: signal n is bit n - 1.
-type Set = u64;
+pub(crate) type Set = u64;
 
 /// What a system call gave: its value, or the errno.
-type Result<T = ()> = core::result::Result<T, i32>;
+pub(crate) type Result<T = ()> = core::result::Result<T, i32>;
 
 /// The set that holds one signal.
 pub(crate) const fn set(signal: i32) -> Set {
@@ -42,11 +44,11 @@ pub(crate) const fn set(signal: i32) -> Set {
 }
 
 /// Blocks the signals of `set` and no others: rt_sigprocmask(2), SIG_SETMASK.
-pub(crate) fn block_only(set: Set) -> Result {
+pub(crate) fn block_only(set: &'static Set) -> Result {
     const SIG_SETMASK: usize = 2;
     // SAFETY: the kernel reads the 8 bytes of `set`; a null old set is allowed.
     let value = unsafe {
-        syscall(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const set as usize, 0, size_of::<Set>())
+        syscall(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const *set as usize, 0, size_of::<Set>())
     };
     check(value).map(drop)
 }
@@ -61,16 +63,6 @@ pub(crate) fn ignore(signal: i32) -> Result {
     // old one is allowed. An ignored signal runs no code, so no restorer is needed.
     let value = unsafe { syscall(nr::RT_SIGACTION, signal as usize, action, 0, size_of::<Set>()) };
     check(value).map(drop)
-}
-
-/// Sleeps until one of the (blocked) signals of `set` is pending, takes it and
-/// returns its number: rt_sigtimedwait(2), without a timeout.
-pub(crate) fn wait_signal(set: Set) -> Result<i32> {
-    // SAFETY: the kernel reads the 8 bytes of `set`; null means no siginfo wanted
-    // and no timeout.
-    let value =
-        unsafe { syscall(nr::RT_SIGTIMEDWAIT, &raw const set as usize, 0, 0, size_of::<Set>()) };
-    check(value).map(|signal| signal as i32)
 }
 
 /// Collects one zombie child of any kind, if there is one: wait4(2), WNOHANG.
@@ -135,6 +127,144 @@ fn check(value: isize) -> Result<usize> {
     if value < 0 { Err(-value as i32) } else { Ok(value as usize) }
 }
 
+/// Where `pause_start` arrives, with the stack pointer as the kernel left it.
+extern "C" fn entry(pointer: *const *const u8) -> ! {
+    exit(crate::main(Stack { pointer }))
+}
+
+/// Where the sleep ends, with what rt_sigtimedwait(2) returned, on a stack that
+/// holds nothing but zeros.
+extern "C" fn woken(value: isize) -> ! {
+    exit(crate::leave(check(value).map(|signal| signal as i32)))
+}
+
+/// The stack as the kernel left it, from the top down (`copy_strings` and
+/// `create_elf_tables` in the kernel's exec.c and binfmt_elf.c). While pause
+/// sleeps it needs none of this, and others need one thing:
+///
+/// ```text
+///         path of the program
+///         strings of the environment
+///   keep  strings of the arguments: /proc/PID/cmdline shows them
+///         a gap of chance, less than 8 KiB (arch_align_stack)
+///         random bytes, name of the CPU
+///         auxiliary vector: pairs, null
+///         pointers to the environment, null
+///         pointers to the arguments, null
+///         argc                     <- stack pointer at the start
+///         pause's own frames
+/// ```
+pub(crate) struct Stack {
+    pointer: *const *const u8,
+}
+
+impl Stack {
+    /// The arguments of the program.
+    pub(crate) fn args(&self) -> Args {
+        // SAFETY: argv follows argc.
+        Args { next: unsafe { self.pointer.add(1) } }
+    }
+
+    /// Sleeps until one of the (blocked) signals of `set` is pending, takes it and
+    /// ends with the code that [`crate::leave`] returns: rt_sigtimedwait(2),
+    /// without a timeout. Before that, each page of the stack that holds no byte of
+    /// the arguments is given back to the kernel: madvise(2), MADV_DONTNEED.
+    pub(crate) fn sleep(self, set: &'static Set) -> ! {
+        /// Ample for the frames: some hundred bytes, also without optimisation.
+        const FRAMES: usize = 0x4000;
+        let layout = self.layout();
+        // Both give 0 if no size of a page is known; nothing is dropped then.
+        let floor = |address: usize| address & layout.page.wrapping_neg();
+        let ceiling = |address: usize| floor(address.wrapping_add(layout.page).wrapping_sub(1));
+
+        let start = ceiling(layout.environment);
+        let size = ceiling(layout.end).wrapping_sub(start);
+        // SAFETY: no byte of an argument is here. Nothing but `layout`, which is
+        // over, ever looks at the environment and the path.
+        unsafe { syscall(nr::MADVISE, start, size, MADV_DONTNEED, 0) };
+
+        let start = floor(self.pointer.addr().wrapping_sub(FRAMES));
+        let size = floor(layout.arguments).saturating_sub(start);
+        // SAFETY: no byte of an argument is here. What the kernel has put here was
+        // read by `layout` and by `args`, which are over, and no function with a
+        // frame here is returned to. Below the stack there is nothing to lose: but
+        // for the stack, all memory of pause is a file's.
+        unsafe { arch::sleep(start, size, set) }
+    }
+
+    /// Reads where the strings are.
+    #[inline(always)] // smaller: the caller, which never returns, counts as cold
+    fn layout(&self) -> Layout {
+        // `linux/auxvec.h`: the end, the size of a page, the path of the program.
+        const AT_NULL: usize = 0;
+        const AT_PAGESZ: usize = 6;
+        const AT_EXECFN: usize = 31;
+        // `linux/limits.h`
+        const PATH_MAX: usize = 4096;
+
+        let mut word = self.pointer;
+        let mut next = || {
+            // SAFETY: the calls below end with the null of the auxiliary vector.
+            word = unsafe { word.add(1) };
+            // SAFETY: as above.
+            unsafe { *word }
+        };
+        let mut list = || {
+            let first = next();
+            let mut last = first;
+            while !last.is_null() {
+                last = next();
+            }
+            first.addr()
+        };
+        let (arguments, environment) = (list(), list());
+        let (mut page, mut path) = (0, core::ptr::null());
+        loop {
+            match (next().addr(), next()) {
+                (AT_NULL, _) => break,
+                (AT_PAGESZ, value) => page = value.addr(),
+                (AT_EXECFN, value) => path = value,
+                _ => {}
+            }
+        }
+        if path.is_null() {
+            return Layout { arguments, environment: 0, end: 0, page };
+        }
+        // SAFETY: a string that ends in a zero.
+        let end = path.addr() + unsafe { length(path, PATH_MAX) };
+        // Without an environment, the path follows upon the arguments.
+        let environment = if environment == 0 { path.addr() } else { environment };
+        Layout { arguments, environment, end, page }
+    }
+}
+
+/// Addresses on the initial stack: the first byte of each kind of string, and the
+/// last zero of all. And the size of a page, in bytes. 0 for what isn't known.
+struct Layout {
+    arguments: usize,
+    environment: usize,
+    end: usize,
+    page: usize,
+}
+
+/// The length of a string, or `most` if it is longer than that.
+///
+/// # Safety
+/// The string must end in a zero.
+unsafe fn length(string: *const u8, most: usize) -> usize {
+    let mut length = 0;
+    while length < most {
+        // SAFETY: all bytes up to here were not the terminating zero.
+        let byte = unsafe { string.add(length) };
+        // SAFETY: as above: the byte belongs to the string.
+        if unsafe { *byte } == 0 {
+            break;
+        }
+        length += 1;
+    }
+    length
+}
+
 /// The arguments of the program, each cut after its third byte: no more is
 /// needed to know `-v` from all others, and no length has to be searched for.
 pub(crate) struct Args {
@@ -152,27 +282,12 @@ impl Iterator for Args {
         }
         // SAFETY: this entry wasn't the null, so there is one more.
         self.next = unsafe { self.next.add(1) };
-        let mut length = 0;
-        while length < 3 {
-            // SAFETY: all bytes up to here were not the terminating zero.
-            let byte = unsafe { arg.add(length) };
-            // SAFETY: as above: the byte belongs to the string.
-            if unsafe { *byte } == 0 {
-                break;
-            }
-            length += 1;
-        }
-        // SAFETY: these bytes were just read, and nobody ever writes to them.
+        // SAFETY: an argument is a string that ends in a zero.
+        let length = unsafe { length(arg, 3) };
+        // SAFETY: these bytes were just read, nobody ever writes to them, and the
+        // pages of the arguments are kept.
         Some(unsafe { core::slice::from_raw_parts(arg, length) })
     }
-}
-
-/// Where `pause_start` arrives, with the stack pointer as the kernel left it: argc,
-/// argv, null, the environment, null (System V ABI, process initialization).
-extern "C" fn entry(stack: *const usize) -> ! {
-    // SAFETY: argv follows argc on the initial stack.
-    let argv = unsafe { stack.add(1) };
-    exit(crate::main(Args { next: argv.cast() }))
 }
 
 /// Unreachable: nothing here panics. The language asks for it.

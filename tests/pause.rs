@@ -6,6 +6,8 @@
 
 #[path = "common/elf.rs"]
 mod elf;
+#[path = "pause/memory.rs"]
+mod memory;
 #[path = "pause/pod.rs"]
 mod pod;
 
@@ -308,45 +310,6 @@ fn drops_all_capabilities() {
     }
 }
 
-/// What the process has in memory: (resident, private), in kB.
-fn memory(pod: &Pod) -> (u64, u64) {
-    let rollup = pod.proc("smaps_rollup");
-    let kilobytes = |name| -> u64 {
-        field(&rollup, name).strip_suffix(" kB").expect(name).trim().parse().expect(name)
-    };
-    (kilobytes("Rss"), kilobytes("Private_Clean") + kilobytes("Private_Dirty"))
-}
-
-/// pause has one page of its file and its stack. How many pages the kernel fills
-/// there with arguments and environment is a matter of their size and of chance:
-/// it moves the stack pointer down by up to 8 KiB. So it is started with the
-/// environment of a container, and seen without the chance and in the middle of it.
-#[test]
-fn resides_in_12_kilobytes_of_which_8_are_its_own() {
-    let container = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/bin", "HOSTNAME=pod"];
-    let start = |before: &[&str]| Pod::new(&[&container, before, &[CARRIED]].concat());
-    // The page of the file belongs to all pods together. The kernel calls it
-    // private as long as there is one pod only.
-    let _neighbour = start(&[]);
-
-    let fixed = start(&["setarch", "--addr-no-randomize"]);
-    let (resident, private) = memory(&fixed);
-    println!("at a fixed address: resident {resident} kB, private {private} kB");
-    assert!((4..=12).contains(&resident), "resident: {resident} kB");
-    assert!((4..=8).contains(&private), "private: {private} kB");
-
-    let mut moved: Vec<_> = (0..25).map(|_| memory(&start(&[]))).collect();
-    moved.sort();
-    println!("at random addresses: (resident, private) in kB {moved:?}");
-    assert!(moved[12] <= (12, 8), "more than half are larger: {moved:?}");
-
-    // Only the stack can be written to: no heap, no data.
-    let maps = fixed.proc("maps");
-    let writable = maps.lines().filter(|line| line.split(' ').nth(1).unwrap().contains('w'));
-    assert_eq!(writable.filter(|line| !line.ends_with("[stack]")).count(), 0, "{maps}");
-    assert!(maps.contains("[stack]"), "{maps}");
-}
-
 /// The command that is pause under a seccomp filter that denies some system calls.
 fn denied<'a>(program: &'a str, calls: &'a str) -> [&'a str; 5] {
     [helper(), "deny", calls, "exec", program]
@@ -360,7 +323,13 @@ fn list(calls: &[i64]) -> String {
 #[test]
 fn lives_without_what_it_can_do_without() {
     for program in PROGRAMS {
-        let calls = [libc::SYS_capset, libc::SYS_prctl, libc::SYS_wait4, libc::SYS_write];
+        let calls = [
+            libc::SYS_capset,
+            libc::SYS_madvise,
+            libc::SYS_prctl,
+            libc::SYS_wait4,
+            libc::SYS_write,
+        ];
         let pod = Pod::new(&denied(program, &list(&calls)));
         pod.signal(libc::SIGTERM);
         let output = pod.end();

@@ -1,5 +1,7 @@
-//! x86_64: where the program begins, and the instruction that calls the kernel.
+//! x86_64: where the program begins, the instruction that calls the kernel, and
+//! the sleep without a stack.
 
+use super::{EINTR, MADV_DONTNEED, Set};
 use core::arch::{asm, global_asm};
 
 /// Numbers of the system calls (`asm/unistd_64.h`).
@@ -7,6 +9,7 @@ pub(crate) mod nr {
     pub(crate) const WRITE: usize = 1;
     pub(crate) const RT_SIGACTION: usize = 13;
     pub(crate) const RT_SIGPROCMASK: usize = 14;
+    pub(crate) const MADVISE: usize = 28;
     pub(crate) const GETPID: usize = 39;
     pub(crate) const EXIT: usize = 60;
     pub(crate) const WAIT4: usize = 61;
@@ -28,7 +31,7 @@ global_asm!(
     entry = sym super::entry,
 );
 
-/// Calls the kernel; arguments five and six are 0.
+/// Calls the kernel; argument five is 0, and none of the calls has six.
 ///
 /// # Safety
 /// The arguments must be right for that system call: every pointer valid for
@@ -46,13 +49,56 @@ pub(crate) unsafe fn syscall(number: usize, a: usize, b: usize, c: usize, d: usi
             in("rdx") c,
             in("r10") d,
             in("r8") 0,
-            in("r9") 0,
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),
         );
     }
     value
+}
+
+/// Gives `size` bytes of the stack from `start` on back to the kernel, sleeps until
+/// a signal of `set` is pending or the wait is refused, and goes on in
+/// [`super::woken`] with what rt_sigtimedwait(2) returned.
+///
+/// # Safety
+/// What lies there, or below the stack pointer, must be of use to nobody any more:
+/// not to a caller either, whose frame it may be. It reads as zeros from then on.
+pub(crate) unsafe fn sleep(start: usize, size: usize, set: &'static Set) -> ! {
+    // SAFETY: this is the last that any function so far does, so nothing that the
+    // compiler may have put on the stack is read again. Until the call the stack
+    // isn't touched: no operand is in memory, and the kernel keeps all registers
+    // but rax, rcx and r11. What madvise takes is the caller's promise. The wait
+    // reads `set`, which is in the text; null stands for no siginfo and no timeout.
+    // `woken` never returns, and gets the stack aligned as for any call.
+    unsafe {
+        asm!(
+            "syscall", // madvise; if it is refused, only memory is lost
+            "2:",
+            "mov eax, {wait}",
+            "mov rdi, r12",
+            "xor esi, esi",
+            "xor edx, edx",
+            "syscall",
+            // Stopped and continued, frozen and thawed, or a tracer came or left.
+            "cmp eax, -{EINTR}",
+            "je 2b",
+            "mov rdi, rax",
+            "and rsp, -16",
+            "call {woken}",
+            "ud2",
+            wait = const nr::RT_SIGTIMEDWAIT,
+            EINTR = const EINTR,
+            woken = sym super::woken,
+            in("rax") nr::MADVISE,
+            in("rdi") start,
+            in("rsi") size,
+            in("rdx") MADV_DONTNEED,
+            in("r10") size_of::<Set>(), // for the wait; madvise has three arguments
+            in("r12") set,
+            options(noreturn),
+        );
+    }
 }
 
 /// Ends the process by SIGILL.

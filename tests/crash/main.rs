@@ -27,6 +27,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod call;
 mod scene;
 
 use common::{Kind, dirs, sh, worlds};

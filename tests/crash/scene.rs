@@ -17,15 +17,14 @@
 use std::cell::RefCell;
 use std::fs::{remove_dir, remove_file};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::call::Call;
 use super::common::crash::{Harm, Part, Point, for_every_point_of};
 use super::common::dump::{Dump, diff, dump};
 use super::common::syscalls::Syscall;
-use super::common::trace::Program;
-use super::common::{Ns, dirs, ns_add, ns_del, output_with, sh_out, told};
+use super::common::{Ns, dirs, ns_add, ns_del, sh_out};
 
 const SIGINT: u64 = libc::SIGINT as u64;
 const SIGABRT: i32 = libc::SIGABRT;
@@ -49,43 +48,6 @@ pub(super) enum Series {
 impl Series {
     pub(super) const BOTH: [Series; 2] = [Series::Kill, Series::Fail];
 }
-
-/// netsetup with these words and this input.
-#[derive(Clone, Debug)]
-struct Call {
-    args: Vec<String>,
-    stdin: String,
-}
-
-impl Call {
-    fn new(args: &[&str]) -> Call {
-        Call { args: args.iter().map(|a| (*a).to_owned()).collect(), stdin: String::new() }
-    }
-
-    fn program(&self) -> Program {
-        Program::new(NETSETUP).args(&self.args).stdin(self.stdin.clone())
-    }
-
-    fn run(&self) -> Output {
-        output_with(Command::new(NETSETUP).args(&self.args), self.stdin.as_bytes())
-    }
-
-    /// Runs it and says what is wrong with any other exit code than 0.
-    fn succeeds(&self) -> Result<(), String> {
-        self.exits(&[0]).map(drop)
-    }
-
-    /// Runs it, expecting one of these exit codes.
-    fn exits(&self, codes: &[i32]) -> Result<i32, String> {
-        let output = self.run();
-        match output.status.code().filter(|c| codes.contains(c)) {
-            Some(code) => Ok(code),
-            None => Err(format!("should exit {codes:?}: {}", told(&self.args.join(" "), &output))),
-        }
-    }
-}
-
-const NETSETUP: &str = env!("CARGO_BIN_EXE_netsetup");
 
 /// How the points of a scene ended.
 #[derive(Clone, Debug, Default)]
