@@ -16,7 +16,7 @@
 //! What is left out stands in [`IGNORED`], each with its reason. What a test accepts
 //! beyond that it names itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -112,9 +112,16 @@ pub fn dump(others: &[Ns]) -> Dump {
 impl Dump {
     /// All objects by name, sysctls among them.
     pub fn objects(&self) -> BTreeMap<String, Attrs> {
+        self.objects_but(&Self::default())
+    }
+
+    /// All objects, but of the sysctls only those that `other` has not, or with another
+    /// value.
+    fn objects_but(&self, other: &Self) -> BTreeMap<String, Attrs> {
         let mut all = self.objects.clone();
         for (ns, list) in &self.sysctls {
-            for (path, value) in list {
+            let same: HashSet<_> = other.sysctls.get(ns).into_iter().flatten().collect();
+            for (path, value) in list.iter().filter(|sysctl| !same.contains(sysctl)) {
                 let name = sysctl_name(path);
                 if !ignored("sysctl", &name) {
                     let attrs = Attrs::from([("value".to_owned(), value.clone())]);
@@ -150,7 +157,7 @@ pub fn diff(before: &Dump, after: &Dump) -> Vec<String> {
     if before == after {
         return Vec::new();
     }
-    let (before, after) = (before.objects(), after.objects());
+    let (before, after) = (before.objects_but(after), after.objects_but(before));
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let mut lines = Vec::new();
     for name in names {
@@ -322,9 +329,16 @@ fn sysctl_name(path: &str) -> String {
 /// The value in one file of /proc/sys: one read gives it whole (proc_sys(5)), and
 /// thousands are read per dump, so nothing else is asked.
 fn sysctl(path: &str) -> std::io::Result<String> {
-    let mut buffer = [0; 4096];
-    let length = File::open(path)?.read(&mut buffer)?;
-    Ok(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
+    // The kernel clears a buffer of its own of the size that is asked for: nearly all
+    // values are short.
+    let mut short = [0; 128];
+    let length = File::open(path)?.read(&mut short)?;
+    if length < short.len() {
+        return Ok(String::from_utf8_lossy(&short[..length]).trim_end().to_owned());
+    }
+    let mut long = vec![0; 1 << 16];
+    let length = File::open(path)?.read(&mut long)?;
+    Ok(String::from_utf8_lossy(&long[..length]).trim_end().to_owned())
 }
 
 /// The roots of state on disk, and what is mounted below them.

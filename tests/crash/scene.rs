@@ -61,7 +61,7 @@ struct Report {
     /// A call failed, and the program took everything back or left all as it was.
     undone: usize,
     /// A call failed while taking away, the program said so, and the next del or gc
-    /// finished it.
+    /// took away what was left.
     finished_later: usize,
     /// A call failed, the program succeeded, and empty directories of ours were left to
     /// the next one.
@@ -86,9 +86,10 @@ pub(super) struct Scene {
     pods: Vec<Ns>,
     /// Without the attachment.
     before: Dump,
-    /// With it, while it is whole.
+    /// The attachment is there, for the next run to take away.
+    attached: bool,
+    /// With it. Not known once a death has left something.
     whole: Option<Dump>,
-    /// A death has left something.
     touched: bool,
     turn: usize,
     report: Report,
@@ -106,6 +107,7 @@ impl Scene {
             skip: false,
             pods: vec![Ns::named("web")],
             before: Dump::default(),
+            attached: false,
             whole: None,
             touched: false,
             turn: 0,
@@ -158,6 +160,7 @@ impl Scene {
         };
         let first = if self.skip { main_begins } else { |_: &[Syscall]| 1 };
         let (kill, fail) = (series == Series::Kill, series == Series::Fail);
+        self.touched = fail;
         let scene = RefCell::new(self);
         for_every_point_of(
             &Part { kill, fail, first: &first },
@@ -172,7 +175,7 @@ impl Scene {
     /// Before a run: the attachment is there if the run is to take it away.
     fn prepare(&mut self) {
         self.forget_leases();
-        if self.does == Does::Attach || self.whole.is_some() {
+        if self.does == Does::Attach || self.attached {
             return;
         }
         if self.does == Does::Collect {
@@ -182,7 +185,10 @@ impl Scene {
         if self.does == Does::Collect {
             self.vanish();
         }
-        self.whole = Some(dump(&self.pods));
+        self.attached = true;
+        if !self.touched {
+            self.whole = Some(dump(&self.pods));
+        }
     }
 
     /// The pod's namespace goes, and the kernel takes the veth away, some time later.
@@ -217,7 +223,7 @@ impl Scene {
             }
             Harm::Fail(_) if abort && runs_out_of_memory(point) => {
                 self.report.aborted += 1;
-                if self.untouched() { Ok(()) } else { self.recover(1) }
+                self.recover(1)
             }
             Harm::Fail(_) if point.outcome.status.success() => {
                 self.report.harmless += 1;
@@ -227,8 +233,7 @@ impl Scene {
         }
     }
 
-    /// Whether the run has changed nothing at all. Only for attachments that are still
-    /// whole it is kept for the next run; else it is worth nothing.
+    /// Whether the run has changed nothing at all.
     fn untouched(&self) -> bool {
         let now = dump(&self.pods);
         match &self.whole {
@@ -250,7 +255,7 @@ impl Scene {
             self.check.succeeds()?;
             self.detach.succeeds()?;
         }
-        self.whole = None;
+        self.attached = false;
         self.forget_leases();
         let now = dump(&self.pods);
         let empty = |line: &String| {
@@ -258,7 +263,10 @@ impl Scene {
             object.get("content").is_some_and(|c| c == "(directory)")
         };
         let lines = diff(&self.before, &now);
-        if point.harm != Harm::None && !lines.is_empty() && lines.iter().all(empty) {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        if point.harm != Harm::None && lines.iter().all(empty) {
             // Directories of ours with nothing in them: who couldn't remove them has
             // done what was asked for. The next one does it.
             self.report.empty_left += 1;
@@ -299,10 +307,6 @@ impl Scene {
             self.report.needed_gc.push(format!("{point}: {}", outcome.stderr.trim()));
             return self.recover(1);
         }
-        if self.untouched() {
-            self.report.undone += 1;
-            return Ok(());
-        }
         self.report.finished_later += 1;
         self.turn += 1;
         self.recover(self.turn % 2)
@@ -331,7 +335,7 @@ impl Scene {
                 self.detach.succeeds()?;
             }
         }
-        self.whole = None;
+        self.attached = false;
         self.is_as_before()?;
         self.other_is_whole()?;
         // The next point's add is a new add in the same world, too; a whole round trip
