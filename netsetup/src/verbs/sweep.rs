@@ -5,7 +5,7 @@ use podkeel_wire::nf::Elem;
 use podkeel_wire::rt::LinkInfo;
 
 use super::Context;
-use crate::error::Result;
+use crate::error::{Context as _, Result};
 use crate::ipam;
 use crate::kernel::ruleset::{SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
@@ -84,8 +84,13 @@ pub(super) fn owner(context: &Context, id: &Id, record: Known) -> Result<bool> {
     let marked = Marked::find(&mut host, &mut nft, &named_so)?;
     let elsewhere = marked.marks().any(|text| !ours(text));
     let marked = marked.only(&ours);
-    // Looked at after the marks: what was being added meanwhile has a record by now.
-    if record == Known::Missing && context.roots.net().join(id.relative()).exists() {
+    let dir = context.roots.leases.join(&id.network);
+    let mut leases = ipam::host_local::leases(&dir)?;
+    leases.retain(|lease| lease.id == id.container && lease.ifname == id.ifname);
+    // Looked at after marks and leases: what was being added meanwhile has a record by now.
+    let path = context.roots.net().join(id.relative());
+    let added = path.try_exists().ctx(|| format!("look for record {}", path.display()))?;
+    if record == Known::Missing && added {
         return Ok(false);
     }
     let mut any = marked.remove(&mut host, &mut nft)?;
@@ -93,11 +98,8 @@ pub(super) fn owner(context: &Context, id: &Id, record: Known) -> Result<bool> {
     if elsewhere {
         return Ok(any);
     }
-    let dir = context.roots.leases.join(&id.network);
-    for lease in ipam::host_local::leases(&dir)? {
-        if lease.id == id.container && lease.ifname == id.ifname {
-            any |= lease.in_dir(&dir).drop()?;
-        }
+    for lease in leases {
+        any |= lease.in_dir(&dir).drop()?;
     }
     Ok(any)
 }
