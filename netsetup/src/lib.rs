@@ -25,6 +25,7 @@ pub mod ipam;
 pub mod kernel;
 pub mod meta;
 pub mod names;
+pub mod pins;
 pub mod plan;
 mod ports;
 pub mod record;

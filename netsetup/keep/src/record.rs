@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{Read, Seek},
+    os::fd::{AsFd, BorrowedFd},
     path::{Component, Path, PathBuf},
     time::Duration,
 };
@@ -97,6 +98,13 @@ impl Record {
         }
         dir::remove_empty_up_to(&dir, &self.root);
         Ok(())
+    }
+}
+
+/// The open file: for what can be asked of a descriptor alone.
+impl AsFd for Record {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

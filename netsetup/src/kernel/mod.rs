@@ -4,12 +4,14 @@
 //! ```text
 //!   Netns ── visit ──► a short-lived thread in that namespace, which opens
 //!                      sockets and files and returns them; they stay bound
+//!   Ns ── a namespace of any kind; Census: which processes are in which
 //!   Socket ── exchange(batch) ──► one send, the answers, in order
 //!   rtnl, nft, sysctl ── find and change one kind of object each
 //! ```
 
 pub mod netns;
 pub mod nft;
+pub mod ns;
 pub mod rtnl;
 pub mod ruleset;
 pub mod socket;
@@ -18,4 +20,5 @@ pub mod sysctl;
 
 pub use netns::{Netns, NetnsId};
 pub use nft::Nft;
+pub use ns::{Ns, NsId, NsKind};
 pub use rtnl::Rtnl;

@@ -4,10 +4,10 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::thread::LinkNameSpaceType;
 use serde::{Deserialize, Serialize};
 
+use super::ns::{NsKind, no_process, open_nsfs};
 use super::socket::Socket;
 use super::sys;
 use crate::error::{Context, Error, Kind, Result};
@@ -58,20 +58,8 @@ impl Netns {
     /// A path that isn't there, or that isn't a network namespace.
     pub fn open(path: &Path) -> Result<Netns> {
         let what = || format!("open network namespace {}", path.display());
-        // O_NONBLOCK: a FIFO in its place must not hold us up.
-        let fd = rustix::fs::open(
-            path,
-            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
-            Mode::empty(),
-        )
-        .ctx(what)?;
-        let magic = rustix::fs::fstatfs(&fd).ctx(what)?.f_type;
-        if magic as u64 != libc::NSFS_MAGIC as u64 {
-            return Err(Error::input(what(), "it is not a namespace")
-                .hint("a path like /proc/PID/ns/net or /run/netns/NAME is wanted"));
-        }
-        let inode = rustix::fs::fstat(&fd).ctx(what)?.st_ino;
-        let netns = Netns { fd, path: path.to_owned(), inode };
+        let (fd, stat) = open_nsfs(path, &what)?;
+        let netns = Netns { fd, path: path.to_owned(), inode: stat.st_ino };
         netns.must_be_net()?;
         Ok(netns)
     }
@@ -87,13 +75,19 @@ impl Netns {
     /// [`Kind::Missing`] where no process has this pid, or where it is a zombie.
     pub fn of_process(pid: i32) -> Result<Netns> {
         let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
-        Netns::open(&path).map_err(|e| match e.errno {
-            Some(libc::ENOENT | libc::ESRCH) => Error::new(
-                Kind::Missing,
-                format!("find the network namespace of process {pid}"),
-                "no such process, or it has ended",
-            ),
-            _ => e,
+        Netns::open(&path).map_err(|e| no_process(pid, NsKind::Net, e))
+    }
+
+    /// A new network namespace, which nobody else is in. The caller stays where it is.
+    ///
+    /// # Errors
+    /// EPERM without CAP_SYS_ADMIN; ENOSPC where /proc/sys/user/max_net_namespaces is
+    /// reached. Source: unshare(2).
+    pub fn make() -> Result<Netns> {
+        on_thread(&|| "make a network namespace".into(), || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+                .map_err(|e| Error::errno("make a network namespace", e as i32))?;
+            Netns::own()
         })
     }
 
@@ -114,25 +108,7 @@ impl Netns {
     /// The namespace can't be entered (EPERM: CAP_SYS_ADMIN over its owner is
     /// needed), or no thread can be made.
     pub fn visit<T: Send>(&self, job: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        std::thread::scope(|scope| {
-            let thread =
-                std::thread::Builder::new().stack_size(VISIT_STACK).spawn_scoped(scope, || {
-                    rustix::thread::move_into_link_name_space(
-                        self.fd.as_fd(),
-                        Some(LinkNameSpaceType::Network),
-                    )
-                    .ctx(|| format!("enter network namespace {}", self.path.display()))?;
-                    job()
-                });
-            let handle = thread.ctx(|| "start a thread to visit a namespace".into())?;
-            handle.join().unwrap_or_else(|_| {
-                Err(Error::new(
-                    Kind::Failed,
-                    format!("work in network namespace {}", self.path.display()),
-                    "the thread panicked",
-                ))
-            })
-        })
+        visit(self.fd.as_fd(), &self.path, job)
     }
 
     /// What to write down of it: `socket` is any socket that was opened inside.
@@ -150,6 +126,33 @@ impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Runs `job` on a short-lived thread inside a network namespace; see [`Netns::visit`].
+pub(super) fn visit<T: Send>(
+    netns: BorrowedFd<'_>,
+    path: &Path,
+    job: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    on_thread(&|| format!("work in network namespace {}", path.display()), || {
+        rustix::thread::move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))
+            .ctx(|| format!("enter network namespace {}", path.display()))?;
+        job()
+    })
+}
+
+/// Runs `job` on a short-lived thread, which may go where the caller's must not.
+fn on_thread<T: Send>(
+    what: &dyn Fn() -> String,
+    job: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(VISIT_STACK).spawn_scoped(scope, job);
+        let handle = thread.ctx(|| "start a thread to visit a namespace".into())?;
+        handle
+            .join()
+            .unwrap_or_else(|_| Err(Error::new(Kind::Failed, what(), "the thread panicked")))
+    })
 }
 
 /// Stack of a visiting thread, bytes: it opens sockets and reads small files.
