@@ -1,24 +1,62 @@
 //! Words to verbs.
 
+mod join;
+mod life;
+mod run;
+
 use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
+use podkeel_netsetup::error::{Error, Kind, Result};
+use podkeel_netsetup::front::cli::RootFlags;
+use podkeel_netsetup::record::boot_id;
+use podkeel_netsetup::verbs::Context;
 
-use crate::verb;
+use crate::enter::Refused;
+use crate::{Shim, verb};
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 done; 1 the kernel refused; 2 bad words; 6 permission is missing";
+pub use run::Run;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 the kernel or the disk refused; 2 bad words; 4 taken; 5 no such container, process or \
+network; 6 permission is missing; 7 this kernel lacks a feature; 128+N ended by signal N, rolled back.
+Of run and join: 125 shim itself failed; 126 the program can't be executed; 127 it isn't there; else the \
+program's own, 128+N if signal N ended it.";
 
 /// Pods from nothing but a kernel.
 #[derive(Parser, Debug)]
 #[command(name = "shim", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {
+    #[command(flatten)]
+    roots: RootFlags,
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Subcommand, Debug)]
 enum Verb {
+    /// Start a base: pause as the first process of a pod, with the pod's networks and ports
+    Run(run::RunArgs),
+    /// Run a program in a pod
+    Join(join::JoinArgs),
+    /// List pods: each base with its members
+    Ps(life::PsArgs),
+    /// Show all that is known of containers, as JSON
+    Inspect(life::NamesArgs),
+    /// Give a base that ended a new pause; its namespaces are still those of its members
+    Start(life::NamesArgs),
+    /// End containers: TERM, a grace, KILL; of a base also the members in its pid namespace
+    Stop(life::StopArgs),
+    /// Send a signal
+    Kill(life::KillArgs),
+    /// Wait for the end, and print the exit codes
+    Wait(life::NamesArgs),
+    /// Print what a detached container wrote
+    Logs(life::LogsArgs),
+    /// Give a container another name
+    Rename(life::RenameArgs),
+    /// Take containers away
+    Rm(life::RmArgs),
     /// Show the main job: a pod behind a published port, reached from another host, and taken away again
     ///
     /// All of it happens in user, network and mount namespaces of its own:
@@ -28,11 +66,77 @@ enum Verb {
 
 /// Runs shim with these words; `pause` is the program that it carries. Returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, pause: &'static [u8]) -> i32 {
-    match Cli::try_parse_from(args) {
-        Ok(Cli { verb: Verb::Demo }) => verb::demo::run(pause),
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            if error.use_stderr() { 2 } else { 0 }
+            return if error.use_stderr() { Kind::Input.exit_code() } else { 0 };
         }
+    };
+    if let Verb::Demo = cli.verb {
+        return verb::demo::run(pause);
+    }
+    let starts = matches!(cli.verb, Verb::Run(_) | Verb::Join(_));
+    let done =
+        shim(cli.roots, pause).map_err(Failed::Error).and_then(|shim| dispatch(&shim, cli.verb));
+    match done {
+        Ok(code) => code,
+        Err(Failed::Refused(refused)) => {
+            eprintln!("shim: {}", refused.why);
+            i32::from(refused.code)
+        }
+        Err(Failed::Error(error)) => {
+            eprintln!("shim: {error}");
+            match error.kind {
+                Kind::Interrupted(_) => error.kind.exit_code(),
+                _ if starts => i32::from(Refused::OWN),
+                kind => kind.exit_code(),
+            }
+        }
+    }
+}
+
+/// How a verb can fail.
+#[derive(Debug)]
+enum Failed {
+    Error(Error),
+    Refused(Refused),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed::Error(error)
+    }
+}
+
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Failed {
+        Failed::Refused(refused)
+    }
+}
+
+fn shim(roots: RootFlags, pause: &'static [u8]) -> Result<Shim> {
+    let mask = nix::sys::signal::SigSet::thread_get_mask()
+        .map_err(|e| Error::errno("read the signal mask", e as i32))?;
+    Ok(Shim { context: Context::new(roots.roots()), boot: boot_id()?, mask, pause })
+}
+
+fn dispatch(shim: &Shim, verb: Verb) -> std::result::Result<i32, Failed> {
+    let mut out = std::io::stdout().lock();
+    match verb {
+        Verb::Run(args) => Ok(verb::run::run(shim, &args.into_wish()?)?),
+        Verb::Join(args) => Ok(verb::join::join(shim, &args.into_wish()?)?),
+        Verb::Ps(args) => Ok(verb::ps::ps(shim, &args.filter, args.quiet, args.format, &mut out)?),
+        Verb::Inspect(args) => Ok(verb::inspect::inspect(shim, &args.names, &mut out)?),
+        Verb::Start(args) => Ok(verb::life::start(shim, &args.names, &mut out)?),
+        Verb::Stop(args) => Ok(verb::life::stop(shim, &args.names, args.time, &mut out)?),
+        Verb::Kill(args) => Ok(verb::life::kill(shim, &args.names, &args.signal, &mut out)?),
+        Verb::Wait(args) => Ok(verb::life::wait(shim, &args.names, &mut out)?),
+        Verb::Logs(args) => {
+            Ok(verb::life::logs(shim, &args.name, args.tail, args.follow, &mut out)?)
+        }
+        Verb::Rename(args) => Ok(verb::rename::rename(shim, &args.old, &args.new)?),
+        Verb::Rm(args) => Ok(verb::life::rm(shim, &args.names, args.force, &mut out)?),
+        Verb::Demo => Ok(verb::demo::run(shim.pause)),
     }
 }

@@ -1,11 +1,47 @@
 //! Pods from nothing but a kernel.
 //!
 //! ```text
-//!   cli ──► verb ──► process   the only unsafe: clone, exec
+//!   cli ──► verb ──► base      pause, its namespaces, their pins, its networks
+//!            │       member    a process that joined; monitor: its parent
+//!            │         │
+//!            │       join      which namespaces ──► enter ──► inside ──► exec
+//!            │       record    one file a container: intent first, claim, state
+//!            │       alive     recorded processes, held by pidfds
+//!            │       process   the only unsafe: clone, exec, exit
 //!            │
-//!            └────► podkeel-netsetup   networks; netlink is never seen here
+//!            └────► podkeel-netsetup   networks and pins; netlink is never seen here
 //! ```
 
+pub mod alive;
+pub mod base;
 pub mod cli;
+pub mod enter;
+pub mod foreground;
+pub mod inside;
+pub mod join;
+pub mod log;
+pub mod member;
+pub mod monitor;
+pub mod ns;
 pub mod process;
+pub mod record;
+pub mod shm;
+pub mod sysctl;
+pub mod user;
 pub mod verb;
+
+use nix::sys::signal::SigSet;
+use podkeel_netsetup::verbs::Context;
+
+/// What every verb needs to know.
+#[derive(Debug)]
+pub struct Shim {
+    /// Where state lives; and netsetup's own context.
+    pub context: Context,
+    /// Which boot this is.
+    pub boot: String,
+    /// The signal mask that shim was started with: programs get it back.
+    pub mask: SigSet,
+    /// The pause that shim carries.
+    pub pause: &'static [u8],
+}

@@ -1,14 +1,16 @@
-//! Processes: cloned, executed from memory, ended. The only unsafe code of shim.
+//! Processes: cloned, executed, told to end. The only unsafe code of shim.
 
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::fs::{MemfdFlags, SealFlags};
 
@@ -25,7 +27,7 @@ impl Child {
         self.pid.as_raw()
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal. Until it was waited for, its pid is nobody else's.
     pub fn signal(&self, signal: Signal) -> Result<(), Errno> {
         kill(self.pid, signal)
     }
@@ -41,6 +43,19 @@ impl Child {
                 }
             }
         }
+    }
+
+    /// What is new of it, without waiting: ended, stopped, or `StillAlive`.
+    pub fn news(&mut self) -> Result<WaitStatus, Errno> {
+        let news = waitpid(self.pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED))?;
+        self.done = matches!(news, WaitStatus::Exited(..) | WaitStatus::Signaled(..));
+        Ok(news)
+    }
+
+    /// Lets it live on without this value: whoever reaps orphans will reap it.
+    pub fn leave(mut self) -> i32 {
+        self.done = true;
+        self.pid.as_raw()
     }
 }
 
@@ -60,47 +75,92 @@ impl Drop for Child {
 /// locks of the others in whatever state they were.
 pub fn spawn(namespaces: CloneFlags, job: impl FnOnce() -> i32) -> Result<Child, Errno> {
     let parent = nix::unistd::getpid();
-    let flags = libc::c_long::from(namespaces.bits() | libc::SIGCHLD);
+    fork(namespaces, || {
+        let own = CloneFlags::CLONE_NEWPID;
+        // In a pid namespace of its own a child sees its parent as 0.
+        let orphaned = !namespaces.contains(own) && nix::unistd::getppid() != parent;
+        let doomed = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+        if doomed.is_ok() && !orphaned { job() } else { 1 }
+    })
+}
+
+/// The same, but the child outlives this process. With CLONE_PARENT it is a sibling:
+/// the caller's parent has to wait for it.
+pub fn fork(flags: CloneFlags, job: impl FnOnce() -> i32) -> Result<Child, Errno> {
+    let words = libc::c_long::from(flags.bits() | libc::SIGCHLD);
     // SAFETY: clone without CLONE_VM and with a null stack is fork: the child
     // goes on in a copy of this address space. One thread is all there is, so
     // no lock of the C library is held by anybody else.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, words, 0, 0, 0, 0) };
     match pid {
         -1 => Err(Errno::last()),
-        0 => {
-            let own = CloneFlags::CLONE_NEWPID;
-            // In a pid namespace of its own a child sees its parent as 0.
-            let orphaned = !namespaces.contains(own) && nix::unistd::getppid() != parent;
-            let doomed = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-            let code = if doomed.is_ok() && !orphaned { job() } else { 1 };
-            exit(code)
-        }
-        pid => Ok(Child { pid: Pid::from_raw(pid as i32), done: false }),
+        0 => exit(job()),
+        pid => Ok(Child {
+            pid: Pid::from_raw(pid as i32),
+            done: flags.contains(CloneFlags::CLONE_PARENT),
+        }),
     }
+}
+
+/// A child that another process of ours has made with CLONE_PARENT.
+pub fn adopt(pid: i32) -> Child {
+    Child { pid: Pid::from_raw(pid), done: false }
 }
 
 /// Ends this process at once: what the parent has in its buffers is not
 /// written a second time.
-fn exit(code: i32) -> ! {
+pub fn exit(code: i32) -> ! {
     // SAFETY: _exit has no preconditions and never returns.
     unsafe { libc::_exit(code) }
 }
 
-/// Replaces this process by a program that is held in memory. The file that it
-/// runs from is sealed: nobody who sees it under /proc can change it.
+/// Gives a program that is about to be executed what it would have without us: no
+/// handler, SIGPIPE as it was (Rust's start ignores it), and the mask of our start.
+pub fn restore_signals(mask: &SigSet) {
+    for caught in [Signal::SIGPIPE, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD] {
+        if ignored_at_start(caught) {
+            continue;
+        }
+        // SAFETY: the default action runs no code of ours.
+        let _ = unsafe { signal(caught, SigHandler::SigDfl) };
+    }
+    let _ = mask.thread_set_mask();
+}
+
+/// Whether whoever started us had this signal ignored (nohup, `trap ''`). Of SIGPIPE
+/// that can't be told any more.
+fn ignored_at_start(which: Signal) -> bool {
+    use std::sync::OnceLock;
+    static IGNORED: OnceLock<u64> = OnceLock::new();
+    let ignored = *IGNORED.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let field = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        field.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    });
+    which != Signal::SIGPIPE && ignored >> (which as i32 - 1) & 1 == 1
+}
+
+/// A program that is held in memory. The file that it runs from is sealed: nobody who
+/// sees it under /proc can change it (CVE-2019-5736).
+pub fn in_memory(name: &str, program: &[u8]) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Before Linux 6.3 there is no such flag, and every memfd is executable.
+    let fd = rustix::fs::memfd_create(name, flags | MemfdFlags::EXEC)
+        .or_else(|_| rustix::fs::memfd_create(name, flags))?;
+    let mut rest = program;
+    while !rest.is_empty() {
+        let written = rustix::io::write(&fd, rest)?;
+        rest = &rest[written..];
+    }
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&fd, seals)?;
+    Ok(fd)
+}
+
+/// Replaces this process by a program that is held in memory, with an empty environment.
 pub fn exec(name: &str, program: &[u8], args: &[&str]) -> io::Error {
     let run = || -> io::Result<()> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        // Before Linux 6.3 there is no such flag, and every memfd is executable.
-        let fd = rustix::fs::memfd_create(name, flags | MemfdFlags::EXEC)
-            .or_else(|_| rustix::fs::memfd_create(name, flags))?;
-        let mut rest = program;
-        while !rest.is_empty() {
-            let written = rustix::io::write(&fd, rest)?;
-            rest = &rest[written..];
-        }
-        let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-        rustix::fs::fcntl_add_seals(&fd, seals)?;
+        let fd = in_memory(name, program)?;
         let words = [name].into_iter().chain(args.iter().copied());
         let words: Vec<CString> = words.map(CString::new).collect::<Result<_, _>>()?;
         nix::unistd::fexecve(&fd, &words, &[] as &[CString])?;
@@ -110,4 +170,29 @@ pub fn exec(name: &str, program: &[u8], args: &[&str]) -> io::Error {
         Err(error) => error,
         Ok(()) => io::Error::other("the program was not started"),
     }
+}
+
+/// Replaces this process by a program of the file system, looked for along `path` if its
+/// name has no slash. As execvp(3): a file that may not be executed is passed over, and
+/// is the error only if no other is found.
+pub fn exec_path(words: &[CString], env: &[CString], path: &OsStr) -> Errno {
+    let Some(program) = words.first() else { return Errno::ENOENT };
+    if program.as_bytes().contains(&b'/') {
+        return failed(nix::unistd::execve(program, words, env));
+    }
+    let mut worst = Errno::ENOENT;
+    for dir in path.as_bytes().split(|b| *b == b':') {
+        let dir = if dir.is_empty() { b".".as_slice() } else { dir };
+        let Ok(file) = CString::new([dir, b"/", program.as_bytes()].concat()) else { continue };
+        match failed(nix::unistd::execve(&file, words, env)) {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            Errno::EACCES => worst = Errno::EACCES,
+            other => return other,
+        }
+    }
+    worst
+}
+
+fn failed<T>(result: Result<T, Errno>) -> Errno {
+    result.err().unwrap_or(Errno::UnknownErrno)
 }

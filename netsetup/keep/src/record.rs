@@ -85,6 +85,27 @@ impl Record {
         Ok(())
     }
 
+    /// Gives the record's directory, `root/old`, another name, `root/to`, the record still
+    /// locked: who waits for the lock under the old name finds nothing there.
+    ///
+    /// Fails with [`Error::is_taken`] if `to` is there with anything in it, and with EINVAL
+    /// if the record isn't in a directory right below the root.
+    pub fn rename_dir(&mut self, to: &str) -> Result<()> {
+        let (dir, name) = split(&self.root, &self.relative)?;
+        let relative = Path::new(to).join(name);
+        let (target, _) = split(&self.root, &relative)?;
+        if dir.parent() != Some(&*self.root) || target.parent() != Some(&*self.root) {
+            return Err(Error::new("rename", dir, Errno::INVAL));
+        }
+        // An empty directory, left by somebody or in the making, is replaced: rename(2).
+        match rustix::fs::rename(&dir, &target) {
+            Err(Errno::NOTEMPTY) => return Err(Error::new("rename", target, Errno::EXIST)),
+            Err(errno) => return Err(Error::new("rename", target, errno)),
+            Ok(()) => self.relative = relative,
+        }
+        Ok(())
+    }
+
     /// Removes the record, and the directories that it leaves empty, up to the root.
     ///
     /// A temporary file goes first: killed in between, the record still tells of the rest.

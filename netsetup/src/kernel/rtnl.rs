@@ -102,6 +102,15 @@ impl Rtnl {
         found.map_err(|r| r.error("list the ids of network namespaces"))
     }
 
+    /// Sets a link up.
+    pub fn set_up(&mut self, name: &str) -> Result<()> {
+        let mut batch = self.socket.batch();
+        let link = rt::Link { name: Some(name), up: Some(true), ..rt::Link::default() };
+        rt::new_link(&mut batch, rt::REQUEST, &link);
+        let refused = self.socket.exchange(batch, |_| {})?;
+        refused.first().map_or(Ok(()), |r| Err(r.error(format!("set link {name} up"))))
+    }
+
     /// Deletes a link by index. Returns false where it was gone already.
     /// The kernel lets the caller wait for an RCU grace period, about 20 ms.
     pub fn delete_link(&mut self, link: &LinkInfo) -> Result<bool> {

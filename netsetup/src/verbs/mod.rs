@@ -175,6 +175,11 @@ impl Wanted {
     }
 }
 
+/// Sets lo up in a namespace that is attached to nothing: 127.0.0.1 and ::1 are all it has.
+pub fn loopback(netns: &Netns) -> Result<()> {
+    netns.visit(crate::kernel::Rtnl::open)?.set_up("lo")
+}
+
 /// The pod that is to be attached.
 #[derive(Debug)]
 pub struct Target {

@@ -1,3 +1,9 @@
-//! One file per verb.
+//! The verbs, one file each.
 
 pub mod demo;
+pub mod inspect;
+pub mod join;
+pub mod life;
+pub mod ps;
+pub mod rename;
+pub mod run;

@@ -1,0 +1,184 @@
+//! The start of a process inside of namespaces: its order, with the reason per step.
+//!
+//! ```text
+//!   shim ──fork──► envoy      not dumpable: nobody inside may trace it (CVE-2016-9962)
+//!    │               │ setns  pidfd: net, ipc, uts, pid in one call; or one by one
+//!    │               │ clone  CLONE_PARENT: the new process is shim's own child, and in
+//!    │               ▼        the pid namespace, which setns alone does not bring about
+//!    ├────────────► inside    a mount namespace of its own: /proc and /dev/shm of the pod
+//!    │  gate ──────► │        waits until shim has it on record; if shim dies, it ends
+//!    ◄──── status ── │        what failed; closed by exec when nothing did
+//!                    ▼ exec
+//! ```
+//!
+//! shim itself never moves: who has called setns(CLONE_NEWPID) can't make a thread any
+//! more, and would do its own work in the pod.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::pipe2;
+use podkeel_netsetup::error::{Error, Kind, Result};
+
+use crate::process::{self, Child};
+
+/// Which namespaces a process is started in.
+#[derive(Debug)]
+pub struct Entry {
+    /// Existing ones: an open namespace or a pidfd, with the kinds that are meant.
+    pub joined: Vec<(OwnedFd, CloneFlags)>,
+    /// New ones.
+    pub new: CloneFlags,
+}
+
+/// Why a process inside could not go on: shim's exit code, and the words.
+#[derive(Debug)]
+pub struct Refused {
+    /// 125 for shim's own failures, 126 and 127 for the program's, as docker has them.
+    pub code: u8,
+    /// In [`Error`]'s words.
+    pub why: String,
+}
+
+impl Refused {
+    /// shim's own failure, or a kernel that refused.
+    pub const OWN: u8 = 125;
+
+    /// From an error of shim's own.
+    pub fn own(error: &Error) -> Refused {
+        Refused { code: Refused::OWN, why: error.to_string() }
+    }
+
+    /// As an error. The words are whole already.
+    pub fn into_error(self) -> Error {
+        let why = self.why.strip_prefix("cannot ").unwrap_or(&self.why);
+        let (what, why) = why.split_once(": ").unwrap_or((why, "it failed"));
+        let kind = match self.code {
+            126 => Kind::Denied,
+            127 => Kind::Missing,
+            _ => Kind::Failed,
+        };
+        Error::new(kind, what, why)
+    }
+}
+
+/// A process that stands inside and waits at the gate.
+#[derive(Debug)]
+pub struct Waiting {
+    /// It. Dropped, it ends.
+    pub child: Child,
+    gate: File,
+    status: File,
+}
+
+impl Waiting {
+    /// Lets it go on, and waits until it has executed its program or failed.
+    pub fn go(self) -> std::result::Result<Child, Refused> {
+        let Waiting { child, mut gate, mut status } = self;
+        // If it is dead already, its status says why.
+        let _ = gate.write_all(b"!");
+        drop(gate);
+        let mut text = Vec::new();
+        let _ = status.read_to_end(&mut text);
+        match text.split_first() {
+            None => Ok(child),
+            Some((code, why)) => {
+                let _ = child.wait();
+                Err(Refused { code: *code, why: String::from_utf8_lossy(why).into_owned() })
+            }
+        }
+    }
+}
+
+/// The gate, seen from inside.
+#[derive(Debug)]
+pub struct Gate(File);
+
+impl Gate {
+    /// Waits until the starter says go. Where the starter has died there is nothing to
+    /// wait for: this process ends.
+    pub fn pass(mut self) {
+        let mut word = [0; 1];
+        if self.0.read_exact(&mut word).is_err() {
+            process::exit(i32::from(Refused::OWN));
+        }
+    }
+}
+
+/// Starts a process that runs `job` inside; `job` passes the gate when it is ready, and
+/// comes back only if it could not execute its program. The caller has one thread.
+pub fn start(entry: Entry, job: impl FnOnce(Gate) -> Refused) -> Result<Waiting> {
+    let failed = |errno| Error::errno("start a process", errno as i32);
+    let (gate, go) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+    let (status, say) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+    // Each side closes the ends of the other: only so the death of one is seen by the other.
+    let theirs = Cell::new(Some((go, status)));
+    let inside = || {
+        drop(theirs.take());
+        let refused = job(Gate(gate.into()));
+        let mut text = vec![refused.code];
+        text.extend(refused.why.as_bytes());
+        let _ = File::from(say).write_all(&text);
+        i32::from(refused.code)
+    };
+    let child = match entry.joined.is_empty() {
+        true => process::fork(entry.new, inside).map_err(failed)?,
+        false => by_envoy(&entry, inside)?,
+    };
+    match theirs.take() {
+        Some((go, status)) => Ok(Waiting { child, gate: go.into(), status: status.into() }),
+        None => Err(Error::new(Kind::Failed, "start a process", "its pipes are gone")),
+    }
+}
+
+fn by_envoy(entry: &Entry, inside: impl FnOnce() -> i32) -> Result<Child> {
+    let failed = |errno| Error::errno("start a process in other namespaces", errno as i32);
+    let (answer, say) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+    let say = Cell::new(Some(File::from(say)));
+    let envoy = process::fork(CloneFlags::empty(), || {
+        let made = nix::sys::prctl::set_dumpable(false).and_then(|()| {
+            entry.joined.iter().try_for_each(|(fd, kinds)| setns(fd, *kinds))?;
+            process::fork(entry.new | CloneFlags::CLONE_PARENT, || {
+                drop(say.take());
+                inside()
+            })
+        });
+        let word = match made {
+            Ok(child) => child.leave(),
+            Err(errno) => -(errno as i32),
+        };
+        match say.take().map(|mut say| say.write_all(&word.to_ne_bytes())) {
+            Some(Ok(())) => 0,
+            _ => 1,
+        }
+    });
+    let envoy = envoy.map_err(failed)?;
+    drop(say.take());
+    let mut word = [0; 4];
+    let answered = File::from(answer).read_exact(&mut word);
+    let ended = envoy.wait();
+    match (answered, i32::from_ne_bytes(word)) {
+        (Ok(()), pid) if pid > 0 => Ok(process::adopt(pid)),
+        (Ok(()), errno) => Err(entering(Errno::from_raw(-errno))),
+        (Err(_), _) => {
+            let why = format!("the process that enters ended before it had: {ended:?}");
+            Err(Error::new(Kind::Failed, "enter the namespaces", why))
+        }
+    }
+}
+
+fn entering(errno: Errno) -> Error {
+    let error = Error::errno("enter the namespaces", errno as i32);
+    match errno {
+        Errno::ESRCH => error.kind(Kind::Missing).hint("the process that they belong to has ended"),
+        // setns(2): a pid namespace whose first process has ended takes in nobody any more.
+        Errno::ENOMEM => error.hint("the first process of that pid namespace has ended"),
+        Errno::EPERM => error.hint("CAP_SYS_ADMIN over the namespaces is needed"),
+        _ => error,
+    }
+}

@@ -1,0 +1,74 @@
+//! shim in the foreground: signals go on to the child, and its exit status comes back.
+//!
+//! All signals that can be forwarded are blocked from the start, and fetched here: one
+//! that comes while the child is being made isn't lost, and gets to it once it is there.
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::{Pid, getpgrp};
+use podkeel_netsetup::error::{Error, Result};
+
+use crate::process::Child;
+
+/// Those that are passed on. TTIN and TTOU are the terminal's own affair, and KILL and
+/// STOP can't be caught.
+const FORWARDED: [Signal; 13] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGCONT,
+    Signal::SIGTSTP,
+    Signal::SIGWINCH,
+    Signal::SIGURG,
+    Signal::SIGPROF,
+    Signal::SIGVTALRM,
+];
+
+/// Blocks what is fetched later, and returns the mask that was.
+pub fn hold_signals() -> Result<SigSet> {
+    let failed = |e: Errno| Error::errno("block signals", e as i32);
+    let mut set: SigSet = FORWARDED.into_iter().collect();
+    set.add(Signal::SIGCHLD);
+    set.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(failed)
+}
+
+/// Waits for the child's end. Returns the status, as a shell tells it, and the signal.
+pub fn attend(mut child: Child) -> Result<(i32, Option<i32>)> {
+    let failed = |e: Errno| Error::errno("wait for the process", e as i32);
+    let mut set: SigSet = FORWARDED.into_iter().collect();
+    set.add(Signal::SIGCHLD);
+    let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).map_err(failed)?;
+    loop {
+        match child.news().map_err(failed)? {
+            WaitStatus::Exited(_, code) => return Ok((code, None)),
+            WaitStatus::Signaled(_, signal, _) => {
+                return Ok((128 + signal as i32, Some(signal as i32)));
+            }
+            // It stopped: so do we, and whoever started us sees it.
+            WaitStatus::Stopped(..) => _ = raise(Signal::SIGSTOP),
+            _ => {}
+        }
+        let Some(info) = signals.read_signal().map_err(failed)? else { continue };
+        let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else { continue };
+        if signal == Signal::SIGCHLD || (from_terminal(info.ssi_code) && same_group(&child)) {
+            continue;
+        }
+        // Only a child that is still there, or not yet waited for, is signalled.
+        let _ = child.signal(signal);
+    }
+}
+
+/// From the kernel: the terminal sends ^C to all of its foreground group, the child among it.
+fn from_terminal(code: i32) -> bool {
+    code == libc::SI_KERNEL
+}
+
+fn same_group(child: &Child) -> bool {
+    nix::unistd::getpgid(Some(Pid::from_raw(child.pid()))) == Ok(getpgrp())
+}

@@ -1,0 +1,286 @@
+//! A process that joins a pod, and its parent.
+//!
+//! ```text
+//!   in the foreground     shim ── the process         shim waits, forwards, hands over
+//!   detached              shim ─► monitor ── the process     shim leaves when it runs
+//! ```
+//!
+//! The parent of a joined process is outside the pod, and pause can't reap it: whoever
+//! started it stays, and waits. Were it a zombie for long, it would keep pause from ending.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use nix::fcntl::OFlag;
+use podkeel_netsetup::error::{Context as _, Error, Kind, Result};
+use podkeel_netsetup::kernel::NsKind;
+use podkeel_netsetup::record::Process;
+
+use crate::enter::{self, Entry, Refused};
+use crate::foreground;
+use crate::inside::Program;
+use crate::join::{self, Chosen};
+use crate::ns::Mode;
+use crate::process::{self, Child};
+use crate::record::{self, Container, Exit, Held, Phase, Role};
+use crate::shm::Shm;
+use crate::user::User;
+use crate::{Shim, base};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Its name; one without has no record, but for a detached one.
+    pub name: Option<String>,
+    /// Its namespaces.
+    pub modes: BTreeMap<NsKind, Mode>,
+    /// Whether it gets mounts of its own, with the pod's /proc and /dev/shm.
+    pub mounts: bool,
+    /// Whether shim leaves once it runs.
+    pub detach: bool,
+    /// Whether its record goes when it ends.
+    pub remove: bool,
+    /// The program and its words.
+    pub words: Vec<OsString>,
+    /// `KEY=VALUE`, or `KEY` for the caller's value.
+    pub env: Vec<OsString>,
+    /// Working directory.
+    pub workdir: Option<PathBuf>,
+    /// `USER[:GROUP]`.
+    pub user: Option<String>,
+}
+
+/// Starts a process in a pod. Returns the exit code: its own, or 0 once it runs detached.
+pub fn run(shim: &Shim, wish: &Wish) -> Result<i32, Refused> {
+    let own = |e: Error| Refused::own(&e);
+    let chosen = join::choose(shim, &wish.modes).map_err(own)?;
+    let program = program(shim, wish).map_err(own)?;
+    if wish.name.is_none() && !wish.detach {
+        let child = start(chosen.entry, chosen.shm, wish, program).map_err(own)?.go()?;
+        return foreground::attend(child).map(|(code, _)| code).map_err(own);
+    }
+    let held = claim(shim, wish, &chosen).map_err(own)?;
+    if wish.detach {
+        detached(shim, wish, chosen, program, held)
+    } else {
+        named(shim, wish, chosen, program, held)
+    }
+}
+
+fn claim(shim: &Shim, wish: &Wish, chosen: &Chosen) -> Result<Held> {
+    let name = match &wish.name {
+        Some(name) => name.clone(),
+        None => format!("app-{}", record::random()?),
+    };
+    let mut container = Container::new(&name, Role::Member)?;
+    container.pod.clone_from(&chosen.pod);
+    container.namespaces.clone_from(&chosen.spaces);
+    container.command = wish.words.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+    container.log = wish.detach;
+    Held::claim(&shim.context.roots, container, |held| base::undo(shim, held))
+}
+
+/// In the foreground, and on record.
+fn named(
+    shim: &Shim,
+    wish: &Wish,
+    chosen: Chosen,
+    program: Program,
+    mut held: Held,
+) -> Result<i32, Refused> {
+    let name = held.container.name.clone();
+    let child = match bring_up(wish, chosen, program, &mut held) {
+        Ok(child) => child,
+        Err(refused) => return Err(take_back(shim, held, refused)),
+    };
+    let dir = open_dir(shim, &held.container).map_err(|e| Refused::own(&e))?;
+    let id = held.container.id.clone();
+    drop(held);
+    let (code, signal) = foreground::attend(child).map_err(|e| Refused::own(&e))?;
+    let written =
+        if wish.remove { remove(shim, &name, &id) } else { write_exit(&dir, &id, code, signal) };
+    if let Err(error) = written {
+        eprintln!("shim: warning: {error}");
+    }
+    Ok(code)
+}
+
+/// The process, on record as ready.
+fn bring_up(
+    wish: &Wish,
+    chosen: Chosen,
+    program: Program,
+    held: &mut Held,
+) -> Result<Child, Refused> {
+    let own = |e: Error| Refused::own(&e);
+    let waiting = start(chosen.entry, chosen.shm, wish, program).map_err(own)?;
+    held.container.process = Process::read(waiting.child.pid());
+    held.container.monitor = Process::read(nix::unistd::getpid().as_raw());
+    held.write().map_err(own)?;
+    let child = waiting.go()?;
+    held.container.phase = Phase::Ready;
+    held.write().map_err(own)?;
+    Ok(child)
+}
+
+fn take_back(shim: &Shim, held: Held, mut refused: Refused) -> Refused {
+    if let Err(error) = base::undo(shim, held) {
+        refused.why = format!("{}; and taking it back failed too: {error}", refused.why);
+    }
+    refused
+}
+
+/// Detached: the monitor starts it, and tells how that went.
+fn detached(
+    shim: &Shim,
+    wish: &Wish,
+    chosen: Chosen,
+    mut program: Program,
+    mut held: Held,
+) -> Result<i32, Refused> {
+    let own = |e: Error| Refused::own(&e);
+    let name = held.container.name.clone();
+    let prepared =
+        crate::log::open(&held.container.log_path(&shim.context.roots)).and_then(|log| {
+            Ok((
+                log,
+                nix::unistd::pipe2(OFlag::O_CLOEXEC)
+                    .map_err(|e| Error::errno("make a pipe", e as i32))?,
+            ))
+        });
+    let (log, (answer, say)) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return Err(take_back(shim, held, Refused::own(&error))),
+    };
+    program.log = Some(log);
+    let mut chosen = Some((chosen, program));
+    let monitor = process::fork(nix::sched::CloneFlags::empty(), || {
+        let mut say = File::from(say);
+        let Some((chosen, program)) = chosen.take() else { return 1 };
+        let child = match bring_up(wish, chosen, program, &mut held) {
+            Ok(child) => child,
+            Err(refused) => {
+                let refused = take_back(shim, held, refused);
+                let _ = say.write_all(&[&[refused.code], refused.why.as_bytes()].concat());
+                return 1;
+            }
+        };
+        let _ = say.write_all(&[0]);
+        drop(say);
+        crate::monitor::stay(shim, held, child, wish.remove)
+    });
+    let monitor = monitor.map_err(|e| own(Error::errno("start a monitor", e as i32)))?;
+    let mut text = Vec::new();
+    let _ = File::from(answer).read_to_end(&mut text);
+    match text.split_first() {
+        Some((0, _)) => {
+            monitor.leave();
+            println!("{name}");
+            Ok(0)
+        }
+        Some((code, why)) => {
+            let why = String::from_utf8_lossy(why).into_owned();
+            Err(Refused { code: *code, why })
+        }
+        None => {
+            let why = format!("its monitor ended before it ran: {:?}", monitor.wait());
+            Err(own(Error::new(Kind::Failed, format!("start {name}"), why)
+                .hint(format!("shim rm -f {name}"))))
+        }
+    }
+}
+
+/// The directory of its record, open: its path changes with its name.
+pub fn open_dir(shim: &Shim, container: &Container) -> Result<File> {
+    let dir = container.dir(&shim.context.roots);
+    File::open(&dir).ctx(|| format!("open {}", dir.display()))
+}
+
+/// Writes down how it ended.
+pub fn write_exit(dir: &File, id: &str, code: i32, signal: Option<i32>) -> Result<()> {
+    let dir = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    record::write_exit(&dir, &Exit { id: id.to_owned(), code, signal, at: record::now() })
+}
+
+/// `--rm`: takes the record away, if it is still there under that name.
+pub fn remove(shim: &Shim, name: &str, id: &str) -> Result<()> {
+    match Held::open(&shim.context.roots, name) {
+        Ok(held) if held.container.id == id => base::undo(shim, held),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind == Kind::Missing => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn start(entry: Entry, shm: Shm, wish: &Wish, mut program: Program) -> Result<enter::Waiting> {
+    // A pid namespace of others, or of its own: then /proc shows that one.
+    let pid = crate::ns::flag(NsKind::Pid);
+    let other_pids =
+        entry.new.contains(pid) || entry.joined.iter().any(|(_, kinds)| kinds.contains(pid));
+    if wish.mounts {
+        program.proc = other_pids;
+        program.shm = shm;
+    }
+    let new = entry.new | program.new_namespaces();
+    let lo = entry.new.contains(crate::ns::flag(NsKind::Net));
+    let waiting = enter::start(Entry { new, ..entry }, |gate| program.run(gate))?;
+    if lo {
+        let netns = podkeel_netsetup::kernel::Netns::of_process(waiting.child.pid())?;
+        podkeel_netsetup::verbs::loopback(&netns)?;
+    }
+    Ok(waiting)
+}
+
+/// Everything of it that can be wrong is found here, before anything is started.
+fn program(shim: &Shim, wish: &Wish) -> Result<Program> {
+    let user = wish.user.as_deref().map(User::find).transpose()?;
+    let words = wish.words.iter().map(|w| c_string(w.as_bytes())).collect::<Result<_>>()?;
+    let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    if let Some(home) = user.as_ref().and_then(|u| u.home.as_ref()) {
+        env.insert("HOME".into(), home.into());
+    }
+    for word in &wish.env {
+        let bytes = word.as_bytes();
+        let (key, value) = match bytes.iter().position(|b| *b == b'=') {
+            Some(0) => {
+                return Err(Error::input(
+                    format!("use --env {}", word.display()),
+                    "it has no name",
+                ));
+            }
+            Some(at) => (&bytes[..at], Some(OsString::from_vec(bytes[at + 1..].to_vec()))),
+            None => (bytes, std::env::var_os(word)),
+        };
+        if let Some(value) = value {
+            env.insert(OsString::from_vec(key.to_vec()), value);
+        }
+    }
+    let path = env.get(&OsString::from("PATH")).cloned().unwrap_or_else(|| DEFAULT_PATH.into());
+    let env =
+        env.iter().map(|(key, value)| c_string(&[key.as_bytes(), b"=", value.as_bytes()].concat()));
+    Ok(Program {
+        words,
+        env: env.collect::<Result<Vec<CString>>>()?,
+        path,
+        workdir: wish.workdir.clone(),
+        user,
+        proc: false,
+        shm: Shm::Callers,
+        log: None,
+        mask: shim.mask,
+    })
+}
+
+/// Where programs are looked for without a PATH, as docker has it.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn c_string(bytes: &[u8]) -> Result<CString> {
+    CString::new(bytes).map_err(|_| {
+        Error::input(format!("use {:?}", String::from_utf8_lossy(bytes)), "a zero byte is in it")
+    })
+}
