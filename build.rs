@@ -1,9 +1,9 @@
 //! Builds what cargo can't say in Cargo.toml, in four steps: it refuses flags
 //! that would make the programs need shared libraries, lays out `pause`,
-//! compiles `pause` once more for `shim` to carry, and stamps the version.
+//! compiles what `shim` carries (`pause` once more, and its monitor), and stamps the version.
 //!
 //! For the programs and the tests of this package it sets
-//! - `PODKEEL_PAUSE`: the path of the carried pause, for `include_bytes!`,
+//! - `PODKEEL_PAUSE`, `PODKEEL_MONITOR`: the paths of the carried programs, for `include_bytes!`,
 //! - `PODKEEL_VERSION`: the version and which build of it this is,
 //! - `PODKEEL_RUSTC`: the compiler, for tests that build a helper program.
 
@@ -25,7 +25,7 @@ const PAUSE_LINK_ARGS: [&str; 8] = [
     "-Wl,-z,noexecstack",
 ];
 
-/// How the carried pause is compiled, in development builds too: as the release
+/// How the carried programs are compiled, in development builds too: as the release
 /// profile in Cargo.toml compiles `target/release/pause`.
 const PAUSE_CODEGEN: [&str; 6] = [
     "panic=abort",
@@ -42,6 +42,7 @@ const CODEGEN: [&str; 2] = ["-C", "--codegen"];
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=pause");
+    println!("cargo::rerun-if-changed=shim/monitor");
     match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
@@ -59,8 +60,12 @@ fn build() -> Result<(), String> {
     for arg in &args {
         println!("cargo::rustc-link-arg-bin=pause={arg}");
     }
-    let pause = carry_pause(&root, &args)?;
+    let pause = carry(&root, "pause", "pause/main.rs", &args)?;
     println!("cargo::rustc-env=PODKEEL_PAUSE={}", pause.display());
+    // Laid out as pause is, but for where it begins.
+    let args = [args, vec!["-Wl,-e,monitor_start".to_string()]].concat();
+    let monitor = carry(&root, "monitor", "shim/monitor/main.rs", &args)?;
+    println!("cargo::rustc-env=PODKEEL_MONITOR={}", monitor.display());
     println!("cargo::rustc-env=PODKEEL_RUSTC={}", var("RUSTC")?);
     println!("cargo::rustc-env=PODKEEL_VERSION={}", version(&root)?);
     Ok(())
@@ -148,28 +153,28 @@ fn pause_link_args(root: &Path) -> Vec<String> {
     PAUSE_LINK_ARGS.iter().map(|arg| arg.to_string()).chain([script]).collect()
 }
 
-/// Compiles pause into OUT_DIR and returns the path. `target/.../pause` can't be
+/// Compiles a program into OUT_DIR and returns the path. `target/.../pause` can't be
 /// carried: cargo links it after, or beside, the program that would carry it.
 /// Of the user's flags only those count that say where the tools are.
-fn carry_pause(root: &Path, link_args: &[String]) -> Result<PathBuf, String> {
-    let pause = PathBuf::from(var("OUT_DIR")?).join("pause");
+fn carry(root: &Path, name: &str, main: &str, link_args: &[String]) -> Result<PathBuf, String> {
+    let program = PathBuf::from(var("OUT_DIR")?).join(name);
     let mut rustc = Command::new(var("RUSTC")?);
-    rustc.args(["--crate-name", "pause", "--crate-type", "bin", "--edition", "2024"]);
-    rustc.arg("--target").arg(var("TARGET")?).arg("-o").arg(&pause);
+    rustc.args(["--crate-name", name, "--crate-type", "bin", "--edition", "2024"]);
+    rustc.arg("--target").arg(var("TARGET")?).arg("-o").arg(&program);
     rustc.args(PAUSE_CODEGEN.iter().flat_map(|option| ["-C", option]));
     if let Ok(linker) = var("RUSTC_LINKER") {
         rustc.arg(format!("-Clinker={linker}"));
     }
     rustc.args(tool_flags(&rustflags()));
     rustc.args(link_args.iter().map(|arg| format!("-Clink-arg={arg}")));
-    rustc.arg(root.join("pause/main.rs"));
+    rustc.arg(root.join(main));
 
     let output = rustc.output().map_err(|error| format!("cannot run {rustc:?}: {error}"))?;
     if !output.status.success() {
         eprintln!("{rustc:?}\n{}", String::from_utf8_lossy(&output.stderr));
-        return Err(format!("cannot compile the pause that shim carries: {}", output.status));
+        return Err(format!("cannot compile the {name} that shim carries: {}", output.status));
     }
-    Ok(pause)
+    Ok(program)
 }
 
 /// The flags that tell where the standard library and the linker are.

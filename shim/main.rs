@@ -2,9 +2,14 @@
 
 use std::process::ExitCode;
 
-/// The pause of this build, so that one file is enough.
-static PAUSE: &[u8] = include_bytes!(env!("PODKEEL_PAUSE"));
+use podkeel_shim::Carried;
+
+/// The programs of this build that shim carries.
+static CARRIED: Carried = Carried {
+    pause: include_bytes!(env!("PODKEEL_PAUSE")),
+    monitor: include_bytes!(env!("PODKEEL_MONITOR")),
+};
 
 fn main() -> ExitCode {
-    ExitCode::from(podkeel_shim::cli::run(std::env::args_os(), PAUSE) as u8)
+    ExitCode::from(podkeel_shim::cli::run(std::env::args_os(), CARRIED) as u8)
 }

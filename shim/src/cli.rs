@@ -13,7 +13,7 @@ use podkeel_netsetup::record::boot_id;
 use podkeel_netsetup::verbs::Context;
 
 use crate::enter::Refused;
-use crate::{Shim, verb};
+use crate::{Carried, Shim, monitor, verb};
 
 pub use run::Run;
 
@@ -57,6 +57,9 @@ enum Verb {
     Rename(life::RenameArgs),
     /// Take containers away
     Rm(life::RmArgs),
+    /// What a monitor becomes when its container has ended
+    #[command(name = monitor::VERB, hide = true)]
+    Ended(life::EndedArgs),
     /// Show the main job: a pod behind a published port, reached from another host, and taken away again
     ///
     /// All of it happens in user, network and mount namespaces of its own:
@@ -64,8 +67,8 @@ enum Verb {
     Demo,
 }
 
-/// Runs shim with these words; `pause` is the program that it carries. Returns the exit code.
-pub fn run(args: impl IntoIterator<Item = OsString>, pause: &'static [u8]) -> i32 {
+/// Runs shim with these words, and with the programs that it carries. Returns the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>, carried: Carried) -> i32 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -74,11 +77,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>, pause: &'static [u8]) -> i3
         }
     };
     if let Verb::Demo = cli.verb {
-        return verb::demo::run(pause);
+        return verb::demo::run(carried.pause);
     }
     let starts = matches!(cli.verb, Verb::Run(_) | Verb::Join(_));
     let done =
-        shim(cli.roots, pause).map_err(Failed::Error).and_then(|shim| dispatch(&shim, cli.verb));
+        shim(cli.roots, carried).map_err(Failed::Error).and_then(|shim| dispatch(&shim, cli.verb));
     match done {
         Ok(code) => code,
         Err(Failed::Refused(refused)) => {
@@ -115,10 +118,16 @@ impl From<Refused> for Failed {
     }
 }
 
-fn shim(roots: RootFlags, pause: &'static [u8]) -> Result<Shim> {
+fn shim(roots: RootFlags, carried: Carried) -> Result<Shim> {
     let mask = nix::sys::signal::SigSet::thread_get_mask()
         .map_err(|e| Error::errno("read the signal mask", e as i32))?;
-    Ok(Shim { context: Context::new(roots.roots()), boot: boot_id()?, mask, pause })
+    Ok(Shim {
+        context: Context::new(roots.roots()),
+        boot: boot_id()?,
+        mask,
+        pause: carried.pause,
+        monitor: carried.monitor,
+    })
 }
 
 fn dispatch(shim: &Shim, verb: Verb) -> std::result::Result<i32, Failed> {
@@ -137,6 +146,7 @@ fn dispatch(shim: &Shim, verb: Verb) -> std::result::Result<i32, Failed> {
         }
         Verb::Rename(args) => Ok(verb::rename::rename(shim, &args.old, &args.new)?),
         Verb::Rm(args) => Ok(verb::life::rm(shim, &args.names, args.force, &mut out)?),
+        Verb::Ended(args) => Ok(monitor::ended(shim, &args.name, &args.id, args.rm, args.status)?),
         Verb::Demo => Ok(verb::demo::run(shim.pause)),
     }
 }

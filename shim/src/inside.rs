@@ -18,6 +18,9 @@ use crate::shm::Shm;
 use crate::sysctl::Setting;
 use crate::user::User;
 
+/// The first descriptor that isn't standard input, output or error.
+const FIRST_OTHER: i32 = 3;
+
 /// No source, no type, no data.
 const NONE: Option<&str> = None;
 
@@ -66,6 +69,7 @@ impl Pause {
         }
         let Some(program) = self.program else { return Ok(()) };
         process::restore_signals(&self.mask);
+        process::close_at_exec(FIRST_OTHER);
         let none: &[CString] = &[];
         let Err(errno) = nix::unistd::fexecve(&program, &[c"pause"], none);
         Err(Error::errno("execute pause", errno as i32))
@@ -150,6 +154,7 @@ impl Program {
             Err(error) => Refused::own(&error),
             Ok(words) => {
                 process::restore_signals(&self.mask);
+                process::close_at_exec(FIRST_OTHER);
                 self.not_executed(process::exec_path(&words, &self.env, &self.path))
             }
         }

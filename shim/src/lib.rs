@@ -44,4 +44,15 @@ pub struct Shim {
     pub mask: SigSet,
     /// The pause that shim carries.
     pub pause: &'static [u8],
+    /// The monitor that shim carries.
+    pub monitor: &'static [u8],
+}
+
+/// The programs that shim carries inside: one file is enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Carried {
+    /// The first process of a base.
+    pub pause: &'static [u8],
+    /// The parent of a detached member.
+    pub monitor: &'static [u8],
 }

@@ -15,6 +15,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use podkeel_netsetup::error::{Context as _, Error, Kind, Result};
@@ -30,7 +31,7 @@ use crate::process::{self, Child};
 use crate::record::{self, Container, Exit, Held, Phase, Role};
 use crate::shm::Shm;
 use crate::user::User;
-use crate::{Shim, base};
+use crate::{Shim, base, monitor};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -162,17 +163,18 @@ fn detached(
     let monitor = process::fork(nix::sched::CloneFlags::empty(), || {
         let mut say = File::from(say);
         let Some((chosen, program)) = chosen.take() else { return 1 };
-        let child = match bring_up(wish, chosen, program, &mut held) {
-            Ok(child) => child,
+        match bring_up(wish, chosen, program, &mut held) {
+            Ok(child) => {
+                let _ = say.write_all(&[0]);
+                let error = monitor::become_it(shim, &held.container, child.leave(), wish.remove);
+                eprintln!("shim: warning: {error}");
+            }
             Err(refused) => {
                 let refused = take_back(shim, held, refused);
                 let _ = say.write_all(&[&[refused.code], refused.why.as_bytes()].concat());
-                return 1;
             }
-        };
-        let _ = say.write_all(&[0]);
-        drop(say);
-        crate::monitor::stay(shim, held, child, wish.remove)
+        }
+        1
     });
     let monitor = monitor.map_err(|e| own(Error::errno("start a monitor", e as i32)))?;
     let mut text = Vec::new();
@@ -207,13 +209,21 @@ pub fn write_exit(dir: &File, id: &str, code: i32, signal: Option<i32>) -> Resul
     record::write_exit(&dir, &Exit { id: id.to_owned(), code, signal, at: record::now() })
 }
 
-/// `--rm`: takes the record away, if it is still there under that name.
+/// `--rm`: takes the record away, if it is still there under that name. Who else is at
+/// that already waits for us to end, so nobody is waited for here.
 pub fn remove(shim: &Shim, name: &str, id: &str) -> Result<()> {
-    match Held::open(&shim.context.roots, name) {
-        Ok(held) if held.container.id == id => base::undo(shim, held),
-        Ok(_) => Ok(()),
-        Err(e) if e.kind == Kind::Missing => Ok(()),
-        Err(e) => Err(e),
+    let roots = &shim.context.roots;
+    let end = Instant::now() + record::PATIENCE;
+    loop {
+        if let Some(held) = Held::try_open(roots, name)? {
+            return if held.container.id == id { base::undo(shim, held) } else { Ok(()) };
+        }
+        match record::read(roots, name)? {
+            Some(c) if c.id == id && c.phase != Phase::Removing && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            _ => return Ok(()),
+        }
     }
 }
 

@@ -1,48 +1,94 @@
 //! The parent of a detached container: it waits, and writes down how that one ended.
 //!
+//! ```text
+//!   shim ─fork─► shim: starts the container, puts it on record
+//!                  │ exec      shim/monitor: a page or two, for as long as the container lives
+//!                  │ exec      shim ended NAME ID STATUS: writes exit.json, or takes all away
+//! ```
+//!
 //! The container writes its log itself, so a monitor that is killed takes nothing with
 //! it but the exit status: the container then belongs to the host's init, which reaps it.
 
-use podkeel_netsetup::error::Result;
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
-use crate::process::Child;
-use crate::record::Held;
-use crate::{Shim, member};
+use podkeel_netsetup::error::{Context, Error, Result};
+use podkeel_netsetup::roots::Roots;
 
-/// Stays until the container has ended. Returns the monitor's own exit code.
-pub fn stay(shim: &Shim, held: Held, child: Child, remove: bool) -> i32 {
-    let (name, id) = (held.container.name.clone(), held.container.id.clone());
-    let Ok(dir) = member::open_dir(shim, &held.container) else { return 1 };
-    drop(held);
-    match settle(shim, child, remove.then_some(name.as_str()), &id, &dir) {
-        Ok(()) => 0,
-        // Nobody is there to read why.
-        Err(_) => 1,
+use crate::record::{self, Container};
+use crate::{Shim, member, process};
+
+/// The word that the status is written over: ten digits.
+const STATUS: &str = "##########";
+
+/// The verb that is executed at the end.
+pub const VERB: &str = "ended";
+
+/// This process becomes the monitor of its child. Comes back only if it could not.
+pub fn become_it(shim: &Shim, container: &Container, pid: i32, remove: bool) -> Error {
+    let what = || format!("become the monitor of {}", container.name);
+    let become_it = || -> Result<()> {
+        let _ = nix::unistd::setsid();
+        std::env::set_current_dir("/").ctx(what)?;
+        let exe = File::open("/proc/self/exe").ctx(what)?;
+        let program = process::in_memory("shim-monitor", shim.monitor).ctx(what)?;
+        leave_outputs()?;
+        Err(process::become_program(&program, &exe, &words(shim, container, pid, remove))).ctx(what)
+    };
+    match become_it() {
+        Err(error) => error,
+        Ok(()) => Error::new(podkeel_netsetup::error::Kind::Failed, what(), "it was not executed"),
     }
 }
 
-fn settle(
-    shim: &Shim,
-    child: Child,
-    remove: Option<&str>,
-    id: &str,
-    dir: &std::fs::File,
-) -> Result<()> {
-    let _ = nix::unistd::setsid();
-    let _ = std::env::set_current_dir("/");
-    leave_outputs();
-    let (code, signal) = crate::foreground::attend(child)?;
-    match remove {
-        Some(name) => member::remove(shim, name, id),
-        None => member::write_exit(dir, id, code, signal),
+/// The words of the monitor, and behind its own two those of `shim ended`.
+fn words(shim: &Shim, container: &Container, pid: i32, remove: bool) -> Vec<CString> {
+    let pid = pid.to_string();
+    let mut words: Vec<&OsStr> = vec![OsStr::new("shim-monitor"), OsStr::new(&pid)];
+    words.push(OsStr::new("shim"));
+    let Roots { run, netns, leases, conf } = &shim.context.roots;
+    for (flag, dir) in [("--run-dir", run), ("--netns-dir", netns), ("--lease-dir", leases)] {
+        words.extend([OsStr::new(flag), dir.as_os_str()]);
     }
+    words.extend(conf.iter().flat_map(|dir| [OsStr::new("--conf-dir"), dir.as_os_str()]));
+    words.push(OsStr::new(VERB));
+    if remove {
+        words.push(OsStr::new("--rm"));
+    }
+    words.extend([&container.name, &container.id].map(OsStr::new));
+    words.push(OsStr::new(STATUS));
+    // No word that a kernel handed in, or a directory that it found, has a zero byte.
+    words.into_iter().filter_map(|word| CString::new(word.as_bytes()).ok()).collect()
 }
 
 /// Callers wait for the end of their pipes.
-fn leave_outputs() {
-    if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
-        let _ = rustix::stdio::dup2_stdin(&null);
-        let _ = rustix::stdio::dup2_stdout(&null);
-        let _ = rustix::stdio::dup2_stderr(&null);
+fn leave_outputs() -> Result<()> {
+    let what = || "leave the caller's outputs".to_owned();
+    let null = File::options().read(true).write(true).open("/dev/null").ctx(what)?;
+    rustix::stdio::dup2_stdin(&null).ctx(what)?;
+    rustix::stdio::dup2_stdout(&null).ctx(what)?;
+    rustix::stdio::dup2_stderr(&null).ctx(what)
+}
+
+/// `shim ended`: the container has, with this status in wait(2)'s encoding.
+pub fn ended(shim: &Shim, name: &str, id: &str, remove: bool, status: i32) -> Result<i32> {
+    let roots = &shim.context.roots;
+    // It may have been renamed meanwhile.
+    let known = record::read(roots, name)?.filter(|c| c.id == id);
+    let Some(container) = known.map_or_else(|| record::by_id(roots, id), |c| Ok(Some(c)))? else {
+        return Ok(0);
+    };
+    if remove {
+        member::remove(shim, &container.name, id)?;
+        return Ok(0);
     }
+    let status = ExitStatus::from_raw(status);
+    let signal = status.signal();
+    let code = status.code().or(signal.map(|s| 128 + s)).unwrap_or(1);
+    let dir = member::open_dir(shim, &container)?;
+    member::write_exit(&dir, id, code, signal)?;
+    Ok(0)
 }

@@ -3,8 +3,9 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsStr};
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
@@ -170,6 +171,43 @@ pub fn exec(name: &str, program: &[u8], args: &[&str]) -> io::Error {
         Err(error) => error,
         Ok(()) => io::Error::other("the program was not started"),
     }
+}
+
+/// Where a monitor has shim's own file.
+const MONITORS_SHIM: i32 = 3;
+
+/// Replaces this process by a program in memory that has `file` as descriptor 3 and no other
+/// beside the standard three, every signal blocked, and an empty environment.
+pub fn become_program(program: &OwnedFd, file: &File, words: &[CString]) -> io::Error {
+    let become_it = || -> io::Result<()> {
+        SigSet::all().thread_block()?;
+        // Out of the way first: either may be 3 already.
+        let program = rustix::io::fcntl_dupfd_cloexec(program, MONITORS_SHIM + 1)?;
+        let file = rustix::io::fcntl_dupfd_cloexec(file, MONITORS_SHIM + 1)?;
+        // SAFETY: who had descriptor 3 never uses it again: this process executes
+        // another program, or ends without running a destructor.
+        let moved = unsafe { libc::dup2(file.as_raw_fd(), MONITORS_SHIM) };
+        if moved != MONITORS_SHIM {
+            return Err(io::Error::last_os_error());
+        }
+        close_at_exec(MONITORS_SHIM + 1);
+        let none: &[CString] = &[];
+        nix::unistd::fexecve(&program, words, none)?;
+        Ok(())
+    };
+    match become_it() {
+        Err(error) => error,
+        Ok(()) => io::Error::other("the program was not started"),
+    }
+}
+
+/// Has every descriptor from this one on closed by the next exec, whoever opened it: a
+/// directory of the host that a container inherits is its way out (CVE-2024-21626).
+pub fn close_at_exec(from: i32) {
+    let (first, last) = (from as libc::c_uint, libc::c_uint::MAX);
+    // SAFETY: only marks descriptors; takes numbers only. Before Linux 5.11 there is no
+    // such flag: then those that were inherited without it stay open.
+    let _ = unsafe { libc::close_range(first, last, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
 }
 
 /// Replaces this process by a program of the file system, looked for along `path` if its

@@ -75,3 +75,16 @@ pub(super) struct RmArgs {
     #[arg(required = true, value_name = "NAME")]
     pub(super) names: Vec<String>,
 }
+
+#[derive(Args, Debug)]
+pub(super) struct EndedArgs {
+    /// Take it away, too
+    #[arg(long)]
+    pub(super) rm: bool,
+    /// Its name
+    pub(super) name: String,
+    /// Its id
+    pub(super) id: String,
+    /// The status, in wait(2)'s encoding
+    pub(super) status: i32,
+}
