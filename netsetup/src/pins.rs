@@ -27,7 +27,7 @@
 mod look;
 
 use std::fs::DirBuilder;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -118,6 +118,7 @@ impl Pin {
                     let ours = |bytes: &[u8]| Mark::read(bytes).as_ref() == Some(&mark);
                     match keep::remove_if(&self.dir, &self.name, Wait::No, ours) {
                         Err(e) if e.is_busy() => "another process is about to use it".to_owned(),
+                        Err(e) if is_mounted_on(&e) => continue,
                         Err(e) => return Err(kept(what(), &e)),
                         Ok(_) => continue,
                     }
@@ -181,33 +182,47 @@ impl Claim {
         if !is_nsfs(ns.as_fd()).ctx(what)? {
             return Err(Error::input(what(), "it is not a namespace"));
         }
-        // The file itself, and no other that has its name by now.
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty()).ctx(what)?;
-        let found = rustix::fs::fstat(&file).ctx(what)?;
-        let claimed = match &self.record {
-            Some(record) => rustix::fs::fstat(record).ctx(what)?,
-            None => found,
+        let Some(file) = self.file()? else {
+            return Err(Error::new(Kind::Taken, what(), "somebody else has removed the file"));
         };
-        if (found.st_dev, found.st_ino) != (claimed.st_dev, claimed.st_ino) {
-            return Err(Error::new(Kind::Taken, what(), "somebody else has put a file there"));
-        }
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_EMPTY_PATH;
         let mount = rustix::mount::open_tree(ns, "", flags).ctx(what)?;
         let flags =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        rustix::mount::move_mount(&mount, "", &file, "", flags).ctx(what)
+        rustix::mount::move_mount(&mount, "", &file, "", flags).map_err(|errno| match errno {
+            // ENOENT for a file that is open and has lost its name just now.
+            Errno::NOENT => Error::new(Kind::Taken, what(), "somebody else has removed the file"),
+            errno => Error::errno(what(), errno.raw_os_error()),
+        })
+    }
+
+    /// The claimed file, as far as it still has its name.
+    fn file(&self) -> Result<Option<OwnedFd>> {
+        let path = self.pin.path();
+        let what = || format!("look at {}", path.display());
+        let Some(record) = &self.record else { return Ok(None) };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other.ctx(what)?,
+        };
+        let (found, claimed) =
+            (rustix::fs::fstat(&file).ctx(what)?, rustix::fs::fstat(record).ctx(what)?);
+        let same = (found.st_dev, found.st_ino) == (claimed.st_dev, claimed.st_ino);
+        Ok(same.then_some(file))
     }
 
     fn give_up(&mut self) -> Result<()> {
         let path = self.pin.path();
+        // Another one's file that has the name by now stays.
+        let is_ours = self.file()?.is_some();
         match self.record.take() {
-            Some(record) => {
+            Some(record) if is_ours => {
                 record.remove().map_err(|e| kept(format!("remove {}", path.display()), &e))
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -269,8 +284,7 @@ fn remove(dir: &Path, name: &str, may: &dyn Fn(&Found) -> bool) -> Result<Remove
                         let why = "another process is about to use it";
                         return Err(Error::new(Kind::Taken, what(), why));
                     }
-                    // Mounted on just now: it can't be read or removed any more.
-                    Err(e) if [libc::EBUSY, libc::EINVAL].contains(&e.errno()) => {}
+                    Err(e) if is_mounted_on(&e) => {}
                     Err(e) => return Err(kept(what(), &e)),
                 }
             }
@@ -278,6 +292,11 @@ fn remove(dir: &Path, name: &str, may: &dyn Fn(&Found) -> bool) -> Result<Remove
         removed = Removed::Gone;
     }
     Err(Error::new(Kind::Taken, what(), "others make and remove it all the time"))
+}
+
+/// Whether a file can't be read or removed because a namespace was mounted on it just now.
+fn is_mounted_on(error: &keep::Error) -> bool {
+    [libc::EINVAL, libc::EBUSY].contains(&error.errno())
 }
 
 /// Makes `dir` (mode 0755) and makes it a shared mount of itself, as `ip netns add` does
