@@ -26,7 +26,10 @@ const UNSAFE: &[(&str, &str)] = &[
 ];
 
 /// Which files of the product may start another program, and which one.
-const STARTS: &[(&str, &str)] = &[("shim/src/process.rs", "shim execs the pause that it carries")];
+const STARTS: &[(&str, &str)] = &[
+    ("shim/src/process.rs", "shim execs the pause that it carries"),
+    ("netsetup/src/front/ns/exec.rs", "ns exec becomes the program that the user names"),
+];
 
 /// Ways to start a program.
 const START_WORDS: &[&str] = &[
@@ -79,7 +82,8 @@ const PURE: &[&str] = &[
 /// The modules of netsetup in the order of the picture, each with those that it
 /// may not know.
 const ORDER: &[(&str, &[&str])] = &[
-    ("kernel", &["plan", "driver", "meta", "ipam", "verbs", "front"]),
+    ("kernel", &["pins", "plan", "driver", "meta", "ipam", "verbs", "front"]),
+    ("pins", &["plan", "driver", "meta", "ipam", "verbs", "front"]),
     ("plan", &["driver", "meta", "verbs", "front"]),
     ("ipam", &["kernel", "plan", "driver", "meta", "verbs", "front"]),
     ("driver", &["verbs", "front"]),

@@ -4,7 +4,7 @@
 //! ```text
 //!            front     cli: flags     oci: state on stdin     result: CNI's answer
 //!              │
-//!            verbs     add  del  check  explain  gc  map
+//!            verbs     add  del  check  explain  gc  map  ns ──► pins: namespaces under names
 //!              │         │
 //!   conf ──► driver ─┐   │ record ──► disk (podkeel-keep)
 //!   request  meta   ─┼─► plan: [Step]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{oci, show};
+use super::{ns, oci, show};
 use crate::conf;
 use crate::error::{Error, Kind, Result};
 use crate::record::Id;
@@ -82,6 +82,8 @@ enum Verb {
     Gc(GcArgs),
     /// Draw what is attached to what
     Map(FormatArgs),
+    /// Make, list, enter and remove network namespaces with names, as ip netns does
+    Ns(ns::NsArgs),
     /// Attach or detach as an OCI hook: the container's state on stdin
     Hook(oci::HookArgs),
 }
@@ -159,7 +161,7 @@ struct GcArgs {
 }
 
 #[derive(Args, Clone, Copy, Debug)]
-struct FormatArgs {
+pub(super) struct FormatArgs {
     /// How to print the answer [default: json for add, table for all else]
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -175,7 +177,7 @@ pub enum Format {
 }
 
 impl FormatArgs {
-    fn or(self, default: Format) -> Format {
+    pub(super) fn or(self, default: Format) -> Format {
         self.format.unwrap_or(default)
     }
 }
@@ -199,7 +201,9 @@ pub fn run(
         }
     };
     let context = Context::new(cli.roots.roots());
-    for signal in [libc::SIGINT, libc::SIGTERM] {
+    // A program that takes netsetup's place gets the signals as they came.
+    let rolls_back = !matches!(&cli.verb, Verb::Ns(args) if args.is_exec());
+    for signal in [libc::SIGINT, libc::SIGTERM].into_iter().filter(|_| rolls_back) {
         // Where it can't be had, the signal's default stays: death, and then gc.
         let _ =
             signal_hook::flag::register_usize(signal, Arc::clone(&context.signal), signal as usize);
@@ -226,6 +230,7 @@ fn dispatch(
         Verb::Check(args) => check(context, &args, out),
         Verb::Gc(args) => gc(context, &args, out),
         Verb::Map(args) => map(context, args, out),
+        Verb::Ns(args) => ns::run(context, &args, out, err),
         Verb::Hook(args) => oci::hook(context, &args, &mut std::io::stdin().lock(), err),
     }
 }
@@ -391,19 +396,19 @@ fn container(context: &Context, args: &NameArgs, target: Option<&Target>) -> Res
     }
 }
 
-fn warn(err: &mut dyn Write, warnings: &[String]) {
+pub(super) fn warn(err: &mut dyn Write, warnings: &[String]) {
     for warning in warnings {
         let _ = writeln!(err, "netsetup: warning: {warning}");
     }
 }
 
-fn print(out: &mut dyn Write, text: &str) -> Result<()> {
+pub(super) fn print(out: &mut dyn Write, text: &str) -> Result<()> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|e| Error::io("print the answer", &e))
 }
 
-fn print_json(out: &mut dyn Write, value: &Value) -> Result<()> {
+pub(super) fn print_json(out: &mut dyn Write, value: &Value) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     print(out, &text)

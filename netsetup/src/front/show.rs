@@ -10,7 +10,7 @@ use crate::verbs::gc::Found;
 use crate::verbs::{Checked, Prepared, Wanted};
 
 /// Columns of equal width, the last one free.
-fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -6,6 +6,7 @@ mod check;
 mod del;
 pub mod gc;
 pub mod map;
+pub mod ns;
 mod sweep;
 
 use std::sync::Arc;
