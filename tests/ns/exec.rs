@@ -12,6 +12,8 @@ use super::{NETSETUP, ns, ns_any};
 #[test]
 fn network_devices_and_files_are_the_namespaces_own() {
     world(Kind::User, || {
+        // As most machines have it: what one mounts, all would see.
+        sh("mount --make-rshared /");
         ns(&["add", "web"]);
         ns(&["exec", "web", "ip", "link", "add", "in0", "type", "veth", "peer", "in1"]);
         sh("mkdir -p /etc/netns/web && echo '192.0.2.1 only-here' >/etc/netns/web/hosts");
