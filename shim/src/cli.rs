@@ -69,7 +69,7 @@ enum Verb {
 
 /// Runs shim with these words, and with the programs that it carries. Returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, carried: Carried) -> i32 {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parse(args.into_iter().collect()) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -97,6 +97,26 @@ pub fn run(args: impl IntoIterator<Item = OsString>, carried: Carried) -> i32 {
             }
         }
     }
+}
+
+/// `shim join` by itself: to build the words of all verbs takes longer than to join.
+#[derive(Parser, Debug)]
+#[command(name = "shim join", bin_name = "shim join", after_help = EXIT_CODES, max_term_width = 100)]
+#[command(about = "Run a program in a pod")]
+struct OnlyJoin {
+    #[command(flatten)]
+    roots: RootFlags,
+    #[command(flatten)]
+    join: join::JoinArgs,
+}
+
+fn parse(mut args: Vec<OsString>) -> std::result::Result<Cli, clap::Error> {
+    if args.get(1).is_some_and(|word| word == "join") {
+        args.remove(0);
+        return OnlyJoin::try_parse_from(args)
+            .map(|OnlyJoin { roots, join }| Cli { roots, verb: Verb::Join(join) });
+    }
+    Cli::try_parse_from(args)
 }
 
 /// How a verb can fail.

@@ -1,7 +1,7 @@
 //! The start of a process inside of namespaces: its order, with the reason per step.
 //!
 //! ```text
-//!   shim ──fork──► envoy      not dumpable: nobody inside may trace it (CVE-2016-9962)
+//!   shim ─vfork──► envoy      not dumpable: nobody inside may trace it (CVE-2016-9962)
 //!    │               │ setns  pidfd: net, ipc, uts, pid in one call; or one by one
 //!    │               │ clone  CLONE_PARENT: the new process is shim's own child, and in
 //!    │               ▼        the pid namespace, which setns alone does not bring about
@@ -78,6 +78,9 @@ pub struct Waiting {
 
 impl Waiting {
     /// Lets it go on, and waits until it has executed its program or failed.
+    ///
+    /// # Errors
+    /// What failed inside; the process has ended then.
     pub fn go(self) -> std::result::Result<Child, Refused> {
         let Waiting { child, mut gate, mut status } = self;
         // If it is dead already, its status says why.
@@ -136,40 +139,17 @@ pub fn start(entry: Entry, job: impl FnOnce(Gate) -> Refused) -> Result<Waiting>
     }
 }
 
+/// The envoy shares our memory, and we wait while it is away: it costs no copy of ours.
 fn by_envoy(entry: &Entry, inside: impl FnOnce() -> i32) -> Result<Child> {
-    let failed = |errno| Error::errno("start a process in other namespaces", errno as i32);
-    let (answer, say) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
-    let say = Cell::new(Some(File::from(say)));
-    let envoy = process::fork(CloneFlags::empty(), || {
-        let made = nix::sys::prctl::set_dumpable(false).and_then(|()| {
-            entry.joined.iter().try_for_each(|(fd, kinds)| setns(fd, *kinds))?;
-            process::fork(entry.new | CloneFlags::CLONE_PARENT, || {
-                drop(say.take());
-                inside()
-            })
-        });
-        let word = match made {
-            Ok(child) => child.leave(),
-            Err(errno) => -(errno as i32),
-        };
-        match say.take().map(|mut say| say.write_all(&word.to_ne_bytes())) {
-            Some(Ok(())) => 0,
-            _ => 1,
-        }
+    nix::sys::prctl::set_dumpable(false).map_err(entering)?;
+    let made = process::errand(|| {
+        entry.joined.iter().try_for_each(|(fd, kinds)| setns(fd, *kinds))?;
+        process::fork(entry.new | CloneFlags::CLONE_PARENT, inside).map(Child::leave)
     });
-    let envoy = envoy.map_err(failed)?;
-    drop(say.take());
-    let mut word = [0; 4];
-    let answered = File::from(answer).read_exact(&mut word);
-    let ended = envoy.wait();
-    match (answered, i32::from_ne_bytes(word)) {
-        (Ok(()), pid) if pid > 0 => Ok(process::adopt(pid)),
-        (Ok(()), errno) => Err(entering(Errno::from_raw(-errno))),
-        (Err(_), _) => {
-            let why = format!("the process that enters ended before it had: {ended:?}");
-            Err(Error::new(Kind::Failed, "enter the namespaces", why))
-        }
-    }
+    let made = made.and_then(|made| made);
+    // Only who is inside must not be traced; the child that is has kept it.
+    let _ = nix::sys::prctl::set_dumpable(true);
+    made.map(process::adopt).map_err(entering)
 }
 
 fn entering(errno: Errno) -> Error {

@@ -103,6 +103,46 @@ pub fn fork(flags: CloneFlags, job: impl FnOnce() -> i32) -> Result<Child, Errno
     }
 }
 
+/// Bytes of the stack of an envoy: it makes a few system calls, and its own child goes on
+/// with a copy of it.
+const ENVOY_STACK: usize = 256 * 1024;
+
+/// Runs `job` in a process that shares all memory with this one, which waits meanwhile:
+/// what a thread would be, but with namespaces and children of its own, and without a
+/// copy of the page tables. Returns what `job` did; the process has ended by then.
+pub fn errand<T>(job: impl FnOnce() -> T) -> Result<T, Errno> {
+    struct Errand<J, T>(Option<J>, Option<T>);
+    extern "C" fn run<T, J: FnOnce() -> T>(errand: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: `errand` below, of this very type; who made it waits, so it is ours alone.
+        let errand = unsafe { &mut *errand.cast::<Errand<J, T>>() };
+        errand.1 = errand.0.take().map(|job| job());
+        0
+    }
+    fn entry<T, J: FnOnce() -> T>(
+        _: &Errand<J, T>,
+    ) -> extern "C" fn(*mut libc::c_void) -> libc::c_int {
+        run::<T, J>
+    }
+    let mut errand = Errand(Some(job), None);
+    let mut stack = vec![0u128; ENVOY_STACK / size_of::<u128>()];
+    // With its memory it shares the descriptors: what it drops is closed.
+    let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK | libc::SIGCHLD;
+    let start = entry(&errand);
+    let top = stack.as_mut_ptr_range().end;
+    let argument = (&raw mut errand).cast();
+    // SAFETY: with CLONE_VFORK this process sleeps until the other has ended (or executed
+    // a program), so nothing that both have is used by both at once: not `errand`, not the
+    // C library's locks, not errno. The stack is the other's alone, large enough, and lives
+    // until then.
+    let pid = unsafe { libc::clone(start, top.cast(), flags, argument) };
+    if pid < 0 {
+        return Err(Errno::last());
+    }
+    while waitpid(Pid::from_raw(pid), None) == Err(Errno::EINTR) {}
+    // None: it was killed before it was done.
+    errand.1.ok_or(Errno::EINTR)
+}
+
 /// A child that another process of ours has made with CLONE_PARENT.
 pub fn adopt(pid: i32) -> Child {
     Child { pid: Pid::from_raw(pid), done: false }
@@ -115,30 +155,13 @@ pub fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Gives a program that is about to be executed what it would have without us: no
-/// handler, SIGPIPE as it was (Rust's start ignores it), and the mask of our start.
+/// Gives a program that is about to be executed what it would have without us: SIGPIPE as
+/// it was (Rust's start ignores it), and the mask of our start. What is caught gets its
+/// default from exec itself, and what was ignored stays ignored (`nohup`).
 pub fn restore_signals(mask: &SigSet) {
-    for caught in [Signal::SIGPIPE, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD] {
-        if ignored_at_start(caught) {
-            continue;
-        }
-        // SAFETY: the default action runs no code of ours.
-        let _ = unsafe { signal(caught, SigHandler::SigDfl) };
-    }
+    // SAFETY: the default action runs no code of ours.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
     let _ = mask.thread_set_mask();
-}
-
-/// Whether whoever started us had this signal ignored (nohup, `trap ''`). Of SIGPIPE
-/// that can't be told any more.
-fn ignored_at_start(which: Signal) -> bool {
-    use std::sync::OnceLock;
-    static IGNORED: OnceLock<u64> = OnceLock::new();
-    let ignored = *IGNORED.get_or_init(|| {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let field = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-        field.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-    });
-    which != Signal::SIGPIPE && ignored >> (which as i32 - 1) & 1 == 1
 }
 
 /// A program that is held in memory. The file that it runs from is sealed: nobody who
