@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
+use podkeel_keep as keep;
 use podkeel_netsetup::conf::{self, Network};
 use podkeel_netsetup::error::{Context as _, Error, Kind, Result};
 use podkeel_netsetup::kernel::{Netns, Ns, NsKind};
@@ -314,7 +315,7 @@ fn pin(
 fn prepare_dir(shim: &Shim, container: &Container, shm_size: Option<&str>) -> Result<()> {
     let shm = shm_path(shim, container);
     let what = || format!("make {}", shm.display());
-    std::fs::create_dir_all(container.ns_dir(&shim.context.roots)).ctx(what)?;
+    make_dir(&container.ns_dir(&shim.context.roots)).ctx(what)?;
     let Some(size) = shm_size else { return Ok(()) };
     std::fs::create_dir(&shm).ctx(what)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -322,6 +323,20 @@ fn prepare_dir(shim: &Shim, container: &Container, shm_size: Option<&str>) -> Re
     mount(Some("shm"), &shm, Some("tmpfs"), flags, Some(data.as_str())).map_err(|errno| {
         Error::errno(format!("mount {} with size={size}", shm.display()), errno as i32)
     })
+}
+
+/// Others remove what they find empty, between two of its parts.
+fn make_dir(dir: &std::path::Path) -> std::io::Result<()> {
+    let mut made = std::fs::create_dir_all(dir);
+    for _ in 0..100 {
+        match made {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                made = std::fs::create_dir_all(dir)
+            }
+            other => return other,
+        }
+    }
+    made
 }
 
 /// Attaches the networks; or sets lo up, where there is none.
@@ -475,7 +490,7 @@ pub fn undo(shim: &Shim, mut held: Held) -> Result<()> {
     }
     match failed.into_iter().next() {
         Some(error) => Err(error),
-        None => held.remove(roots),
+        None => held.remove(roots).map(|()| tidy(shim)),
     }
 }
 
@@ -495,11 +510,20 @@ fn remove_dir(shim: &Shim, container: &Container) -> Result<()> {
             _ => {}
         }
     }
-    // Others may be using it.
-    let _ = dir.parent().map(std::fs::remove_dir);
-    let _ = std::fs::remove_dir(record::pods(&shim.context.roots));
-    let _ = std::fs::remove_dir(&shim.context.roots.run);
     Ok(())
+}
+
+/// Removes the directories that all containers share, once nothing is in them.
+fn tidy(shim: &Shim) {
+    let roots = &shim.context.roots;
+    for dir in [roots.run.join("ns"), record::pods(roots), roots.run.clone()] {
+        // Locking one that is missing would make it; one that is locked is in use.
+        if dir.exists()
+            && let Ok(lock) = keep::Lock::exclusive(&dir, keep::Wait::No)
+        {
+            lock.tidy();
+        }
+    }
 }
 
 /// How long a base's pause may take to end by itself.

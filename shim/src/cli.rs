@@ -60,11 +60,17 @@ enum Verb {
     /// What a monitor becomes when its container has ended
     #[command(name = monitor::VERB, hide = true)]
     Ended(life::EndedArgs),
-    /// Show the main job: a pod behind a published port, reached from another host, and taken away again
+    /// Show the main job: a pod of three behind a published port, reached from another host, and taken away
     ///
-    /// All of it happens in user, network and mount namespaces of its own:
+    /// All of it happens in user, pid, network and mount namespaces of its own:
     /// no root is needed, and nothing of the machine is touched.
     Demo,
+    /// A program of the demo's pod
+    #[command(hide = true)]
+    DemoPart {
+        /// web or app
+        name: String,
+    },
 }
 
 /// Runs shim with these words, and with the programs that it carries. Returns the exit code.
@@ -76,8 +82,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, carried: Carried) -> i32 {
             return if error.use_stderr() { Kind::Input.exit_code() } else { 0 };
         }
     };
-    if let Verb::Demo = cli.verb {
-        return verb::demo::run(carried.pause);
+    match cli.verb {
+        Verb::Demo => return verb::demo::run(carried),
+        Verb::DemoPart { name } => return verb::demo::part::run(&name),
+        _ => {}
     }
     let starts = matches!(cli.verb, Verb::Run(_) | Verb::Join(_));
     let done =
@@ -167,6 +175,7 @@ fn dispatch(shim: &Shim, verb: Verb) -> std::result::Result<i32, Failed> {
         Verb::Rename(args) => Ok(verb::rename::rename(shim, &args.old, &args.new)?),
         Verb::Rm(args) => Ok(verb::life::rm(shim, &args.names, args.force, &mut out)?),
         Verb::Ended(args) => Ok(monitor::ended(shim, &args.name, &args.id, args.rm, args.status)?),
-        Verb::Demo => Ok(verb::demo::run(shim.pause)),
+        // Done before anything was looked at.
+        Verb::Demo | Verb::DemoPart { .. } => Ok(0),
     }
 }

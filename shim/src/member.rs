@@ -67,10 +67,20 @@ pub fn run(shim: &Shim, wish: &Wish) -> Result<i32, Refused> {
     }
     let held = claim(shim, wish, &chosen).map_err(own)?;
     if wish.detach {
-        detached(shim, wish, chosen, program, held)
-    } else {
-        named(shim, wish, chosen, program, held)
+        let name = detached(shim, wish, chosen, program, held)?;
+        println!("{name}");
+        return Ok(0);
     }
+    named(shim, wish, chosen, program, held)
+}
+
+/// Starts a process in a pod, and leaves it there. Returns its name.
+pub fn detach(shim: &Shim, wish: &Wish) -> Result<String, Refused> {
+    let own = |e: Error| Refused::own(&e);
+    let chosen = join::choose(shim, &wish.modes).map_err(own)?;
+    let program = program(shim, wish).map_err(own)?;
+    let held = claim(shim, wish, &chosen).map_err(own)?;
+    detached(shim, wish, chosen, program, held)
 }
 
 fn claim(shim: &Shim, wish: &Wish, chosen: &Chosen) -> Result<Held> {
@@ -143,7 +153,7 @@ fn detached(
     chosen: Chosen,
     mut program: Program,
     mut held: Held,
-) -> Result<i32, Refused> {
+) -> Result<String, Refused> {
     let own = |e: Error| Refused::own(&e);
     let name = held.container.name.clone();
     let prepared =
@@ -182,8 +192,7 @@ fn detached(
     match text.split_first() {
         Some((0, _)) => {
             monitor.leave();
-            println!("{name}");
-            Ok(0)
+            Ok(name)
         }
         Some((code, why)) => {
             let why = String::from_utf8_lossy(why).into_owned();

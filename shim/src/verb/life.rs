@@ -205,26 +205,27 @@ pub fn logs(
 
 /// `shim rm`.
 pub fn rm(shim: &Shim, names: &[String], force: bool, out: &mut dyn Write) -> Result<i32> {
-    each(names, out, |name| {
-        let held = Held::open(&shim.context.roots, name)?;
-        let container = &held.container;
-        let what = || format!("remove {name}");
-        let lives = container.lives(&shim.boot);
-        if lives && !force {
-            return Err(Error::input(what(), "it is running").hint("shim stop, or shim rm -f"));
+    each(names, out, |name| remove(shim, name, force).map(|()| Some(name.to_owned())))
+}
+
+/// Takes one container away; with `force` one that runs, and a base's members, too.
+pub fn remove(shim: &Shim, name: &str, force: bool) -> Result<()> {
+    let held = Held::open(&shim.context.roots, name)?;
+    let container = &held.container;
+    let what = || format!("remove {name}");
+    if container.lives(&shim.boot) && !force {
+        return Err(Error::input(what(), "it is running").hint("shim stop, or shim rm -f"));
+    }
+    if container.is_base() {
+        let members = members_of(shim, container)?;
+        let names: Vec<&str> = members.iter().map(|m| m.name.as_str()).collect();
+        if !names.is_empty() && !force {
+            let why = format!("it has members: {}", names.join(", "));
+            return Err(Error::input(what(), why).hint("remove them first, or shim rm -f"));
         }
-        if container.is_base() {
-            let members = members_of(shim, container)?;
-            let names: Vec<&str> = members.iter().map(|m| m.name.as_str()).collect();
-            if !names.is_empty() && !force {
-                let why = format!("it has members: {}", names.join(", "));
-                return Err(Error::input(what(), why).hint("remove them first, or shim rm -f"));
-            }
-            remove_members(shim, members)?;
-        }
-        base::undo(shim, held)?;
-        Ok(Some(name.to_owned()))
-    })
+        remove_members(shim, members)?;
+    }
+    base::undo(shim, held)
 }
 
 fn remove_members(shim: &Shim, members: Vec<Container>) -> Result<()> {
