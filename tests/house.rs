@@ -27,7 +27,7 @@ const UNSAFE: &[(&str, &str)] = &[
 
 /// Which files of the product may start another program, and which one.
 const STARTS: &[(&str, &str)] = &[
-    ("shim/src/process.rs", "shim execs the pause that it carries"),
+    ("shim/src/process.rs", "what shim carries, what joins a pod, and the runtime of a bundle"),
     ("netsetup/src/front/ns/exec.rs", "ns exec becomes the program that the user names"),
 ];
 

@@ -34,6 +34,8 @@ use arch::{nr, syscall};
 const EINTR: isize = 4;
 /// execveat(2): the descriptor itself is the file (`linux/fcntl.h`).
 const AT_EMPTY_PATH: usize = 0x1000;
+/// wait4(2): any child.
+const ANY: usize = usize::MAX;
 /// Where shim's own file is open.
 const SHIM: usize = 3;
 /// Words before those of shim: the program's name and PID.
@@ -65,16 +67,18 @@ extern "C" fn entry(stack: *mut usize) -> ! {
     }
 }
 
-/// Waits for the end of one child: wait4(2).
+/// Waits for the end of one child: wait4(2). Others, which a runtime's hooks may have left
+/// behind for us, are reaped on the way.
 fn wait(pid: usize) -> Option<u32> {
     let mut status = 0u32;
     loop {
         // SAFETY: the kernel writes the four bytes of `status`; null for the usage.
-        let got = unsafe { syscall(nr::WAIT4, pid, &raw mut status as usize, 0, 0, 0) };
+        let got = unsafe { syscall(nr::WAIT4, ANY, &raw mut status as usize, 0, 0, 0) };
         match got {
             got if got == -EINTR => {}
             got if got < 0 => return None,
-            _ => return Some(status),
+            got if got as usize == pid => return Some(status),
+            _ => {}
         }
     }
 }

@@ -152,11 +152,18 @@ fn nested_pids(pid: i32) -> usize {
     field.map_or(0, |numbers| numbers.split_whitespace().count())
 }
 
+/// A process by its number, also one that has ended and isn't reaped yet; and its parent.
+pub fn read(pid: i32) -> Option<(Process, i32)> {
+    let stat = Stat::read(pid)?;
+    Some((Process { pid, start: stat.start }, stat.parent))
+}
+
 /// A few fields of /proc/PID/stat.
 struct Stat {
     name: String,
     state: char,
     parent: i32,
+    start: u64,
 }
 
 impl Stat {
@@ -166,6 +173,8 @@ impl Stat {
         let mut rest = stat[close + 1..].split_whitespace();
         let state = rest.next()?.chars().next()?;
         let parent = rest.next()?.parse().ok()?;
-        Some(Stat { name: stat[open + 1..close].to_owned(), state, parent })
+        // Field 22; what was taken are fields 3 and 4.
+        let start = rest.nth(17)?.parse().ok()?;
+        Some(Stat { name: stat[open + 1..close].to_owned(), state, parent, start })
     }
 }

@@ -476,6 +476,7 @@ pub fn undo(shim: &Shim, mut held: Held) -> Result<()> {
     }
     // Who waits for it writes one more file; then the directory can go.
     crate::verb::life::settle(container)?;
+    crate::bundle::undo(shim, container)?;
     let mut failed: Vec<Error> = Vec::new();
     if container.is_base() {
         let id = &container.id;

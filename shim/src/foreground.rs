@@ -8,9 +8,10 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, getpgrp};
-use podkeel_netsetup::error::{Error, Result};
+use podkeel_netsetup::error::{Context, Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::process::Child;
+use crate::process::{self, Child};
 
 /// Those that are passed on. TTIN and TTOU are the terminal's own affair, and KILL and
 /// STOP can't be caught.
@@ -39,12 +40,21 @@ pub fn hold_signals() -> Result<SigSet> {
 }
 
 /// Waits for the child's end. Returns the status, as a shell tells it, and the signal.
-pub fn attend(mut child: Child) -> Result<(i32, Option<i32>)> {
+pub fn attend(child: Child) -> Result<(i32, Option<i32>)> {
+    attend_and(child, || false)
+}
+
+/// The same, and asks `look` again and again for as long as it says that it has to.
+/// Orphans that have come to this process are reaped meanwhile.
+pub fn attend_and(mut child: Child, mut look: impl FnMut() -> bool) -> Result<(i32, Option<i32>)> {
     let failed = |e: Errno| Error::errno("wait for the process", e as i32);
     let mut set: SigSet = FORWARDED.into_iter().collect();
     set.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).map_err(failed)?;
+    let mut looking = true;
     loop {
+        // Before the child is asked: what it had done by its end is seen then, too.
+        looking = looking && look();
         match child.news().map_err(failed)? {
             WaitStatus::Exited(_, code) => return Ok((code, None)),
             WaitStatus::Signaled(_, signal, _) => {
@@ -52,7 +62,10 @@ pub fn attend(mut child: Child) -> Result<(i32, Option<i32>)> {
             }
             // It stopped: so do we, and whoever started us sees it.
             WaitStatus::Stopped(..) => _ = raise(Signal::SIGSTOP),
-            _ => {}
+            _ => process::reap_others(&child),
+        }
+        if looking && !readable(&signals)? {
+            continue;
         }
         let Some(info) = signals.read_signal().map_err(failed)? else { continue };
         let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else { continue };
@@ -63,6 +76,19 @@ pub fn attend(mut child: Child) -> Result<(i32, Option<i32>)> {
         let _ = child.signal(signal);
     }
 }
+
+/// Whether there is a signal, after a wait of [`EVERY`] at most.
+fn readable(signals: &SignalFd) -> Result<bool> {
+    let mut fds = [PollFd::new(signals, PollFlags::IN)];
+    match poll(&mut fds, Some(&EVERY)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno).ctx(|| "wait for signals".into()),
+    }
+}
+
+/// How often it is looked.
+const EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
 /// From the kernel: the terminal sends ^C to all of its foreground group, the child among it.
 fn from_terminal(code: i32) -> bool {

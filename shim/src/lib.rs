@@ -3,6 +3,7 @@
 //! ```text
 //!   cli ──► verb ──► base      pause, its namespaces, their pins, its networks
 //!            │       member    a process that joined; monitor: its parent
+//!            │       bundle    a container of runc or crun that joined
 //!            │         │
 //!            │       join      which namespaces ──► enter ──► inside ──► exec
 //!            │       record    one file a container: intent first, claim, state
@@ -14,6 +15,7 @@
 
 pub mod alive;
 pub mod base;
+pub mod bundle;
 pub mod cli;
 pub mod enter;
 pub mod foreground;

@@ -11,14 +11,12 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::fs::File;
-use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::OFlag;
-use podkeel_netsetup::error::{Context as _, Error, Kind, Result};
+use podkeel_netsetup::error::{Context as _, Error, Result};
 use podkeel_netsetup::kernel::NsKind;
 use podkeel_netsetup::record::Process;
 
@@ -27,7 +25,7 @@ use crate::foreground;
 use crate::inside::Program;
 use crate::join::{self, Chosen};
 use crate::ns::Mode;
-use crate::process::{self, Child};
+use crate::process::Child;
 use crate::record::{self, Container, Exit, Held, Phase, Role};
 use crate::shm::Shm;
 use crate::user::User;
@@ -139,71 +137,24 @@ fn bring_up(
     Ok(child)
 }
 
-fn take_back(shim: &Shim, held: Held, mut refused: Refused) -> Refused {
+/// What was begun is taken back; says so too if that fails.
+pub fn take_back(shim: &Shim, held: Held, mut refused: Refused) -> Refused {
     if let Err(error) = base::undo(shim, held) {
         refused.why = format!("{}; and taking it back failed too: {error}", refused.why);
     }
     refused
 }
 
-/// Detached: the monitor starts it, and tells how that went.
 fn detached(
     shim: &Shim,
     wish: &Wish,
     chosen: Chosen,
-    mut program: Program,
-    mut held: Held,
+    program: Program,
+    held: Held,
 ) -> Result<String, Refused> {
-    let own = |e: Error| Refused::own(&e);
-    let name = held.container.name.clone();
-    let prepared =
-        crate::log::open(&held.container.log_path(&shim.context.roots)).and_then(|log| {
-            Ok((
-                log,
-                nix::unistd::pipe2(OFlag::O_CLOEXEC)
-                    .map_err(|e| Error::errno("make a pipe", e as i32))?,
-            ))
-        });
-    let (log, (answer, say)) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => return Err(take_back(shim, held, Refused::own(&error))),
-    };
-    program.log = Some(log);
-    let mut chosen = Some((chosen, program));
-    let monitor = process::fork(nix::sched::CloneFlags::empty(), || {
-        let mut say = File::from(say);
-        let Some((chosen, program)) = chosen.take() else { return 1 };
-        match bring_up(wish, chosen, program, &mut held) {
-            Ok(child) => {
-                let _ = say.write_all(&[0]);
-                let error = monitor::become_it(shim, &held.container, child.leave(), wish.remove);
-                eprintln!("shim: warning: {error}");
-            }
-            Err(refused) => {
-                let refused = take_back(shim, held, refused);
-                let _ = say.write_all(&[&[refused.code], refused.why.as_bytes()].concat());
-            }
-        }
-        1
-    });
-    let monitor = monitor.map_err(|e| own(Error::errno("start a monitor", e as i32)))?;
-    let mut text = Vec::new();
-    let _ = File::from(answer).read_to_end(&mut text);
-    match text.split_first() {
-        Some((0, _)) => {
-            monitor.leave();
-            Ok(name)
-        }
-        Some((code, why)) => {
-            let why = String::from_utf8_lossy(why).into_owned();
-            Err(Refused { code: *code, why })
-        }
-        None => {
-            let why = format!("its monitor ended before it ran: {:?}", monitor.wait());
-            Err(own(Error::new(Kind::Failed, format!("start {name}"), why)
-                .hint(format!("shim rm -f {name}"))))
-        }
-    }
+    monitor::detached(shim, held, wish.remove, |held, log| {
+        bring_up(wish, chosen, Program { log: Some(log), ..program }, held)
+    })
 }
 
 /// The directory of its record, open: its path changes with its name.
@@ -296,7 +247,7 @@ fn program(shim: &Shim, wish: &Wish) -> Result<Program> {
 }
 
 /// Where programs are looked for without a PATH, as docker has it.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn c_string(bytes: &[u8]) -> Result<CString> {
     CString::new(bytes).map_err(|_| {

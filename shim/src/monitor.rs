@@ -11,15 +11,20 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use podkeel_netsetup::error::{Context, Error, Result};
+use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
+use podkeel_netsetup::error::{Context, Error, Kind, Result};
 use podkeel_netsetup::roots::Roots;
 
-use crate::record::{self, Container};
-use crate::{Shim, member, process};
+use crate::enter::Refused;
+use crate::process::{self, Child};
+use crate::record::{self, Container, Held};
+use crate::{Shim, log, member};
 
 /// The word that the status is written over: ten digits.
 const STATUS: &str = "##########";
@@ -27,8 +32,61 @@ const STATUS: &str = "##########";
 /// The verb that is executed at the end.
 pub const VERB: &str = "ended";
 
+/// Starts a container that goes on without us: a process of its own runs `begin`, and
+/// becomes the monitor of the child that it gets from that. Returns the name.
+pub fn detached(
+    shim: &Shim,
+    mut held: Held,
+    remove: bool,
+    begin: impl FnOnce(&mut Held, File) -> Result<Child, Refused>,
+) -> Result<String, Refused> {
+    let own = |e: Error| Refused::own(&e);
+    let name = held.container.name.clone();
+    let prepared = log::open(&held.container.log_path(&shim.context.roots)).and_then(|log| {
+        let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC);
+        Ok((log, pipe.map_err(|e| Error::errno("make a pipe", e as i32))?))
+    });
+    let (log, (answer, say)) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return Err(member::take_back(shim, held, Refused::own(&error))),
+    };
+    let monitor = process::fork(CloneFlags::empty(), || {
+        let mut say = File::from(say);
+        match begin(&mut held, log) {
+            Ok(child) => {
+                let _ = say.write_all(&[0]);
+                let error = become_it(shim, &held.container, child.leave(), remove);
+                eprintln!("shim: warning: {error}");
+            }
+            Err(refused) => {
+                let refused = member::take_back(shim, held, refused);
+                let _ = say.write_all(&[&[refused.code], refused.why.as_bytes()].concat());
+            }
+        }
+        1
+    });
+    let monitor = monitor.map_err(|e| own(Error::errno("start a monitor", e as i32)))?;
+    let mut text = Vec::new();
+    let _ = File::from(answer).read_to_end(&mut text);
+    match text.split_first() {
+        Some((0, _)) => {
+            monitor.leave();
+            Ok(name)
+        }
+        Some((code, why)) => {
+            let why = String::from_utf8_lossy(why).into_owned();
+            Err(Refused { code: *code, why })
+        }
+        None => {
+            let why = format!("its monitor ended before it ran: {:?}", monitor.wait());
+            Err(own(Error::new(Kind::Failed, format!("start {name}"), why)
+                .hint(format!("shim rm -f {name}"))))
+        }
+    }
+}
+
 /// This process becomes the monitor of its child. Comes back only if it could not.
-pub fn become_it(shim: &Shim, container: &Container, pid: i32, remove: bool) -> Error {
+fn become_it(shim: &Shim, container: &Container, pid: i32, remove: bool) -> Error {
     let what = || format!("become the monitor of {}", container.name);
     let become_it = || -> Result<()> {
         let _ = nix::unistd::setsid();
@@ -40,7 +98,7 @@ pub fn become_it(shim: &Shim, container: &Container, pid: i32, remove: bool) -> 
     };
     match become_it() {
         Err(error) => error,
-        Ok(()) => Error::new(podkeel_netsetup::error::Kind::Failed, what(), "it was not executed"),
+        Ok(()) => Error::new(Kind::Failed, what(), "it was not executed"),
     }
 }
 

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use rustix::fs::{MemfdFlags, SealFlags};
 
@@ -147,6 +147,30 @@ pub fn errand<T>(job: impl FnOnce() -> T) -> Result<T, Errno> {
 pub fn adopt(pid: i32) -> Child {
     Child { pid: Pid::from_raw(pid), done: false }
 }
+
+/// From here on, what loses its parent below this process comes to it, and not to init:
+/// prctl(2), PR_SET_CHILD_SUBREAPER.
+pub fn adopt_orphans(yes: bool) -> Result<(), Errno> {
+    nix::sys::prctl::set_child_subreaper(yes)
+}
+
+/// Whether this process is the one that can wait for that one, which may have ended.
+pub fn is_child(pid: i32) -> bool {
+    waitid(Id::Pid(Pid::from_raw(pid)), LOOK).is_ok()
+}
+
+/// Reaps orphans that have come to this process and ended; not the one that is waited for.
+pub fn reap_others(child: &Child) {
+    while let Ok(Some(pid)) = waitid(Id::All, LOOK).map(|status| status.pid()) {
+        if pid == child.pid || waitpid(pid, Some(WaitPidFlag::WNOHANG)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Only looks at children that have ended.
+const LOOK: WaitPidFlag =
+    WaitPidFlag::WEXITED.union(WaitPidFlag::WNOHANG).union(WaitPidFlag::WNOWAIT);
 
 /// Ends this process at once: what the parent has in its buffers is not
 /// written a second time.

@@ -5,7 +5,8 @@
 //! /run/podkeel/pods/<name>/container.json   the record; its flock says that somebody is at work
 //! /run/podkeel/pods/<name>/exit.json        how it ended, from the process that waited for it
 //! /run/podkeel/pods/<name>/log              output of a detached one
-//! /run/podkeel/pods/<name>/bundle/          for a runtime: the copy of config.json
+//! /run/podkeel/bundles/<id>/config.json     for a runtime: the copy that it is given
+//! /run/podkeel/bundles/<id>/pid             from the runtime: the first process
 //! /run/podkeel/ns/<id>/{ipc,uts}            namespaces of a base, pinned
 //! /run/podkeel/ns/<id>/shm                  its /dev/shm
 //! /run/netns/<name>                         its network namespace, pinned
@@ -240,6 +241,12 @@ impl Container {
         roots.run.join("ns").join(&self.id)
     }
 
+    /// The bundle that its runtime is given. By the id: the runtime remembers where it
+    /// is, and a rename must not take it away.
+    pub fn bundle_dir(&self, roots: &Roots) -> PathBuf {
+        roots.run.join("bundles").join(&self.id)
+    }
+
     /// Whether it is a base.
     pub fn is_base(&self) -> bool {
         self.role == Role::Base
@@ -397,10 +404,6 @@ impl Held {
                 Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(what(), &e)),
                 _ => {}
             }
-        }
-        match std::fs::remove_dir_all(dir.join("bundle")) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(what(), &e)),
-            _ => {}
         }
         self.record.remove().map_err(|e| kept(what(), &e))
     }
