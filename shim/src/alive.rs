@@ -9,7 +9,9 @@ use podkeel_netsetup::error::{Error, Kind, Result};
 use podkeel_netsetup::record::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::process;
 
 /// A process that lived when it was looked for, and is still told apart when it doesn't.
 #[derive(Debug)]
@@ -36,12 +38,7 @@ impl Living {
 
     /// Sends it a signal. One that has ended gets none, and that is no error.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        let named = rustix::process::Signal::from_named_raw(signal);
-        let sent = match named {
-            Some(signal) => pidfd_send_signal(&self.fd, signal),
-            None => Err(Errno::INVAL),
-        };
-        match sent {
+        match process::send(&self.fd, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(errno) => {
                 let what = format!("send signal {signal} to process {}", self.process.pid);

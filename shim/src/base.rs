@@ -21,7 +21,7 @@ use nix::sched::CloneFlags;
 use podkeel_keep as keep;
 use podkeel_netsetup::conf::{self, Network};
 use podkeel_netsetup::error::{Context as _, Error, Kind, Result};
-use podkeel_netsetup::kernel::{Netns, Ns, NsKind};
+use podkeel_netsetup::kernel::{Netns, Ns, NsId, NsKind};
 use podkeel_netsetup::pins::{self, Pin};
 use podkeel_netsetup::record::Process;
 use podkeel_netsetup::request::{Publish, Wishes};
@@ -33,7 +33,7 @@ use crate::enter::{self, Entry, Waiting};
 use crate::inside::Pause;
 use crate::ns::{self, Mode};
 use crate::process::{self, Child};
-use crate::record::{self, Attached, Container, Held, Phase, Role, Space};
+use crate::record::{Attached, Container, Held, Phase, Role, Space};
 use crate::sysctl::Setting;
 
 /// The kinds of namespaces that are pinned: these outlive their processes. A pid
@@ -175,7 +175,13 @@ pub fn run(shim: &Shim, wish: &Wish) -> Result<Running> {
     container.command = if wish.pause { vec!["pause".into()] } else { Vec::new() };
     for kind in ns::SHARED {
         let own = plan.private.contains(&kind);
-        let how = if own { "private" } else { "host" }.to_owned();
+        let how = match own {
+            true => "private",
+            // No process, no pid namespace: who asks for this one doesn't get the host's.
+            false if kind == NsKind::Pid && wish.pid == Mode::Private => "none",
+            false => "host",
+        };
+        let how = how.to_owned();
         let pin = (own && PINNED.contains(&kind)).then(|| pin_path(shim, &container, kind));
         container.namespaces.insert(kind, Space { how, of: None, identity: None, pin, also: None });
     }
@@ -286,6 +292,14 @@ pub fn shm_path(shim: &Shim, container: &Container) -> PathBuf {
 fn pin_at(container: &Container, path: &std::path::Path) -> Result<Pin> {
     let (dir, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
     Pin::new(dir, &name.to_string_lossy(), &owner(container))
+}
+
+/// Takes a pin away. Where somebody else has the name there is none of ours.
+fn unpin(container: &Container, path: &std::path::Path, identity: Option<&NsId>) -> Result<()> {
+    match pin_at(container, path)?.remove(identity) {
+        Err(error) if error.kind != Kind::Taken => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn pin_all(shim: &Shim, held: &Held, pid: i32) -> Result<()> {
@@ -403,6 +417,8 @@ pub fn restart(shim: &Shim, held: &mut Held) -> Result<Child> {
             None => {}
         }
     }
+    // Who starts it leaves: the outputs of a base that was in the foreground are nobody's.
+    held.container.log = true;
     let job = pause(shim, &held.container, true)?;
     let waiting = enter::start(Entry { joined, new }, |gate| job.run(gate))?;
     let own_pid = new.contains(CloneFlags::CLONE_NEWPID).then_some(NsKind::Pid);
@@ -452,7 +468,7 @@ pub fn settle_pins(shim: &Shim, held: &mut Held) -> Result<()> {
     space.also.clone_from(&goes);
     held.write()?;
     if let Some(path) = goes {
-        pin_at(&held.container, &path)?.remove(identity.as_ref())?;
+        unpin(&held.container, &path, identity.as_ref())?;
     }
     if let Some(space) = held.container.namespaces.get_mut(&NsKind::Net) {
         space.also = None;
@@ -483,8 +499,7 @@ pub fn undo(shim: &Shim, mut held: Held) -> Result<()> {
         failed.extend(verbs::del_container(&shim.context, id, None).err());
         for space in container.namespaces.values() {
             for path in space.pin.iter().chain(&space.also) {
-                let pin = pin_at(container, path)?;
-                failed.extend(pin.remove(space.identity.as_ref()).err());
+                failed.extend(unpin(container, path, space.identity.as_ref()).err());
             }
         }
         failed.extend(remove_dir(shim, container).err());

@@ -6,12 +6,11 @@
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, getpgrp};
 use podkeel_netsetup::error::{Context, Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::process::{self, Child};
+use crate::process::{self, Child, News};
 
 /// Those that are passed on. TTIN and TTOU are the terminal's own affair, and KILL and
 /// STOP can't be caught.
@@ -39,14 +38,48 @@ pub fn hold_signals() -> Result<SigSet> {
     set.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(failed)
 }
 
+/// Gives a child that waits at its gate the signals that have come so far. A ^C from
+/// before it was made went to shim alone; one from after that waits for both of them,
+/// and as the child has it blocked, the second one adds nothing.
+pub fn hand_over(child: &Child) -> Result<()> {
+    let failed = |e: Errno| Error::errno("fetch signals", e as i32);
+    let set: SigSet = FORWARDED.into_iter().collect();
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let signals = SignalFd::with_flags(&set, flags).map_err(failed)?;
+    while let Some(info) = signals.read_signal().map_err(failed)? {
+        if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
+            let _ = child.signal(signal);
+        }
+    }
+    Ok(())
+}
+
 /// Waits for the child's end. Returns the status, as a shell tells it, and the signal.
 pub fn attend(child: Child) -> Result<(i32, Option<i32>)> {
-    attend_and(child, || false)
+    attend_as(child, |signal| signal, || false)
 }
 
 /// The same, and asks `look` again and again for as long as it says that it has to.
 /// Orphans that have come to this process are reaped meanwhile.
-pub fn attend_and(mut child: Child, mut look: impl FnMut() -> bool) -> Result<(i32, Option<i32>)> {
+pub fn attend_and(child: Child, look: impl FnMut() -> bool) -> Result<(i32, Option<i32>)> {
+    attend_as(child, |signal| signal, look)
+}
+
+/// The same for pause, which heeds INT and TERM alone: HUP (the terminal is gone, and not
+/// by nohup's wish) and QUIT end it, too.
+pub fn attend_pause(child: Child) -> Result<(i32, Option<i32>)> {
+    let translate = |signal| match signal {
+        Signal::SIGHUP | Signal::SIGQUIT if !process::ignored_at_start(signal) => Signal::SIGTERM,
+        other => other,
+    };
+    attend_as(child, translate, || false)
+}
+
+fn attend_as(
+    mut child: Child,
+    translate: impl Fn(Signal) -> Signal,
+    mut look: impl FnMut() -> bool,
+) -> Result<(i32, Option<i32>)> {
     let failed = |e: Errno| Error::errno("wait for the process", e as i32);
     let mut set: SigSet = FORWARDED.into_iter().collect();
     set.add(Signal::SIGCHLD);
@@ -55,14 +88,15 @@ pub fn attend_and(mut child: Child, mut look: impl FnMut() -> bool) -> Result<(i
     loop {
         // Before the child is asked: what it had done by its end is seen then, too.
         looking = looking && look();
-        match child.news().map_err(failed)? {
-            WaitStatus::Exited(_, code) => return Ok((code, None)),
-            WaitStatus::Signaled(_, signal, _) => {
-                return Ok((128 + signal as i32, Some(signal as i32)));
+        match child.news().map_err(|e| failed(Errno::from_raw(e.raw_os_error())))? {
+            News::Exited(code) => return Ok((code, None)),
+            News::Signaled(signal) => return Ok((128 + signal, Some(signal))),
+            // It stopped by the terminal: so do we, and the shell that started us sees it.
+            // Not by SIGSTOP: who continues it then knows of it alone, and we have to reap it.
+            News::Stopped(libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU) => {
+                _ = raise(Signal::SIGSTOP);
             }
-            // It stopped: so do we, and whoever started us sees it.
-            WaitStatus::Stopped(..) => _ = raise(Signal::SIGSTOP),
-            _ => process::reap_others(&child),
+            News::Stopped(_) | News::None => process::reap_others(&child),
         }
         if looking && !readable(&signals)? {
             continue;
@@ -73,7 +107,7 @@ pub fn attend_and(mut child: Child, mut look: impl FnMut() -> bool) -> Result<(i
             continue;
         }
         // Only a child that is still there, or not yet waited for, is signalled.
-        let _ = child.signal(signal);
+        let _ = child.signal(translate(signal));
     }
 }
 

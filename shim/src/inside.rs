@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use podkeel_netsetup::error::{Context, Error, Result};
 use podkeel_netsetup::kernel::sysctl::ProcSys;
 
@@ -68,7 +68,12 @@ impl Pause {
             setting.apply(&sys)?;
         }
         let Some(program) = self.program else { return Ok(()) };
-        process::restore_signals(&self.mask);
+        // A signal that comes before pause has asked for it is kept for it; were it not
+        // blocked, the kernel would drop it, for this is the first process of its namespace.
+        let mut mask = self.mask;
+        mask.add(Signal::SIGINT);
+        mask.add(Signal::SIGTERM);
+        process::restore_signals(&mask);
         process::close_at_exec(FIRST_OTHER);
         let none: &[CString] = &[];
         let Err(errno) = nix::unistd::fexecve(&program, &[c"pause"], none);

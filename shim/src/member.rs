@@ -60,7 +60,9 @@ pub fn run(shim: &Shim, wish: &Wish) -> Result<i32, Refused> {
     let chosen = join::choose(shim, &wish.modes).map_err(own)?;
     let program = program(shim, wish).map_err(own)?;
     if wish.name.is_none() && !wish.detach {
-        let child = start(chosen.entry, chosen.shm, wish, program).map_err(own)?.go()?;
+        let waiting = start(chosen.entry, chosen.shm, wish, program).map_err(own)?;
+        foreground::hand_over(&waiting.child).map_err(own)?;
+        let child = waiting.go()?;
         return foreground::attend(child).map(|(code, _)| code).map_err(own);
     }
     let held = claim(shim, wish, &chosen).map_err(own)?;
@@ -131,6 +133,7 @@ fn bring_up(
     held.container.process = Process::read(waiting.child.pid());
     held.container.monitor = Process::read(nix::unistd::getpid().as_raw());
     held.write().map_err(own)?;
+    foreground::hand_over(&waiting.child).map_err(own)?;
     let child = waiting.go()?;
     held.container.phase = Phase::Ready;
     held.write().map_err(own)?;

@@ -5,7 +5,7 @@
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
@@ -14,6 +14,20 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::process::WaitOptions;
+
+/// What [`Child::news`] tells; signals by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nothing.
+    None,
+    /// It stands, by this signal.
+    Stopped(i32),
+    /// It has ended with this code.
+    Exited(i32),
+    /// This signal has ended it.
+    Signaled(i32),
+}
 
 /// A child process. Dropped, it is killed and waited for: nothing stays behind.
 #[derive(Debug)]
@@ -46,10 +60,22 @@ impl Child {
         }
     }
 
-    /// What is new of it, without waiting: ended, stopped, or `StillAlive`.
-    pub fn news(&mut self) -> Result<WaitStatus, Errno> {
-        let news = waitpid(self.pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED))?;
-        self.done = matches!(news, WaitStatus::Exited(..) | WaitStatus::Signaled(..));
+    /// What is new of it, without waiting.
+    ///
+    /// Not nix's waitpid: it knows no real-time signals, and loses the status of a child
+    /// that one has ended.
+    pub fn news(&mut self) -> Result<News, rustix::io::Errno> {
+        let pid = rustix::process::Pid::from_raw(self.pid.as_raw());
+        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED;
+        let Some((_, status)) = rustix::process::waitpid(pid, options)? else {
+            return Ok(News::None);
+        };
+        let news = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => News::Exited(code),
+            (_, Some(signal)) => News::Signaled(signal),
+            _ => return Ok(status.stopping_signal().map_or(News::None, News::Stopped)),
+        };
+        self.done = true;
         Ok(news)
     }
 
@@ -67,6 +93,16 @@ impl Drop for Child {
             while waitpid(self.pid, None) == Err(Errno::EINTR) {}
         }
     }
+}
+
+/// Sends a signal by number, real-time ones too, to the process of a pidfd.
+pub fn send(to: impl AsFd, signal: i32) -> Result<(), rustix::io::Errno> {
+    if !(1..=libc::SIGRTMAX()).contains(&signal) {
+        return Err(rustix::io::Errno::INVAL);
+    }
+    // SAFETY: it is the number of a signal, and is only sent.
+    let signal = unsafe { rustix::process::Signal::from_raw_unchecked(signal) };
+    rustix::process::pidfd_send_signal(to, signal)
 }
 
 /// Runs `job` in a child process, in new namespaces of these kinds; its result
@@ -188,6 +224,19 @@ pub fn restore_signals(mask: &SigSet) {
     let _ = mask.thread_set_mask();
 }
 
+/// Whether whoever started us had this signal ignored (nohup, `trap ''`). Of SIGPIPE
+/// that can't be told: Rust's start ignores it.
+pub fn ignored_at_start(which: Signal) -> bool {
+    use std::sync::OnceLock;
+    static IGNORED: OnceLock<u64> = OnceLock::new();
+    let ignored = *IGNORED.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let field = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        field.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    });
+    ignored >> (which as i32 - 1) & 1 == 1
+}
+
 /// A program that is held in memory. The file that it runs from is sealed: nobody who
 /// sees it under /proc can change it (CVE-2019-5736).
 pub fn in_memory(name: &str, program: &[u8]) -> io::Result<OwnedFd> {
@@ -262,6 +311,9 @@ pub fn close_at_exec(from: i32) {
 /// is the error only if no other is found.
 pub fn exec_path(words: &[CString], env: &[CString], path: &OsStr) -> Errno {
     let Some(program) = words.first() else { return Errno::ENOENT };
+    if program.is_empty() {
+        return Errno::ENOENT;
+    }
     if program.as_bytes().contains(&b'/') {
         return failed(nix::unistd::execve(program, words, env));
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use podkeel_netsetup::error::{Error, Kind, Result};
 
@@ -62,7 +63,12 @@ impl User {
     /// This process becomes that user, for good.
     pub fn become_it(&self) -> Result<()> {
         let groups: Vec<Gid> = self.groups.iter().map(|g| Gid::from_raw(*g)).collect();
-        setgroups(&groups)
+        let mut grouped = setgroups(&groups);
+        if grouped == Err(Errno::EPERM) && setgroups_is_denied() {
+            // user_namespaces(7): nobody in this one may, and what is mapped is the caller alone.
+            grouped = Ok(());
+        }
+        grouped
             .and_then(|()| setgid(Gid::from_raw(self.gid)))
             .and_then(|()| setuid(Uid::from_raw(self.uid)))
             .map_err(|e| Error::errno(format!("become user {}:{}", self.uid, self.gid), e as i32))
@@ -72,6 +78,10 @@ impl User {
     pub fn home_variable(&self) -> Option<CString> {
         self.home.as_ref().and_then(|home| CString::new(format!("HOME={home}")).ok())
     }
+}
+
+fn setgroups_is_denied() -> bool {
+    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
 }
 
 fn fields(file: &str, count: usize) -> impl Iterator<Item = Vec<&str>> {

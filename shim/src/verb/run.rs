@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
 use podkeel_netsetup::error::{Error, Kind, Result};
 
 use crate::cli::Run;
 use crate::record::Held;
-use crate::{Shim, alive, base, foreground};
+use crate::{Shim, alive, base, foreground, process};
 
 /// Starts it. Returns the exit code: 0, or pause's own where shim stays in the foreground.
 pub fn run(shim: &Shim, wish: &Run) -> Result<i32> {
     // Until it runs, a signal rolls back; then it is for pause.
-    for signal in [libc::SIGINT, libc::SIGTERM] {
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        if process::ignored_at_start(signal) {
+            continue;
+        }
+        let signal = signal as i32;
         let flag = Arc::clone(&shim.context.signal);
         signal_hook::flag::register_usize(signal, flag, signal as usize)
             .map_err(|e| Error::io(format!("catch signal {signal}"), &e))?;
@@ -32,13 +37,13 @@ pub fn run(shim: &Shim, wish: &Run) -> Result<i32> {
     }
     foreground::hold_signals()?;
     let (code, _) = match shim.context.go_on() {
-        Ok(()) => foreground::attend(child)?,
+        Ok(()) => foreground::attend_pause(child)?,
         // It came between the last look and the block.
         Err(_) => {
             let process = running.container.process;
             let living = process.map(alive::Living::find).transpose()?.flatten();
             living.map_or(Ok(()), |living| living.stop(base::GRACE))?;
-            foreground::attend(child)?
+            foreground::attend_pause(child)?
         }
     };
     match Held::open(&shim.context.roots, name) {
