@@ -12,6 +12,7 @@
 //! process before that one begins, then the container's first process. Whatever is
 //! killed in between, `undo` ends what is recorded and has the runtime forget the id.
 
+mod cgroups;
 mod config;
 mod runtime;
 
@@ -76,11 +77,14 @@ pub fn run(shim: &Shim, wish: &Wish) -> Result<i32, Refused> {
 /// Has the runtime forget a container, and takes away its copy of config.json.
 pub fn undo(shim: &Shim, container: &Container) -> Result<()> {
     let Role::Bundle { runtime, .. } = &container.role else { return Ok(()) };
+    let dir = container.bundle_dir(&shim.context.roots);
     // A runtime keeps its state where a boot ends it. One that was never started has none.
     if container.boot == shim.boot && container.process.is_some() {
         runtime::delete(shim, runtime, &container.id)?;
+        if container.phase == Phase::Creating {
+            cgroups::remove(&dir, &container.id)?;
+        }
     }
-    let dir = container.bundle_dir(&shim.context.roots);
     match std::fs::remove_dir_all(&dir) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             return Err(Error::io(format!("remove {}", dir.display()), &e));

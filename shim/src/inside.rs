@@ -75,9 +75,7 @@ impl Pause {
         mask.add(Signal::SIGTERM);
         process::restore_signals(&mask);
         process::close_at_exec(FIRST_OTHER);
-        let none: &[CString] = &[];
-        let Err(errno) = nix::unistd::fexecve(&program, &[c"pause"], none);
-        Err(Error::errno("execute pause", errno as i32))
+        Err(Error::io("execute pause", &process::exec_held(&program, &[c"pause"])))
     }
 }
 

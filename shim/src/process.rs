@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -266,6 +266,15 @@ pub fn exec(name: &str, program: &[u8], args: &[&str]) -> io::Error {
     match run() {
         Err(error) => error,
         Ok(()) => io::Error::other("the program was not started"),
+    }
+}
+
+/// Replaces this process by a program that is open, with an empty environment.
+pub fn exec_held(program: &OwnedFd, words: &[&CStr]) -> io::Error {
+    let none: &[CString] = &[];
+    match nix::unistd::fexecve(program, words, none) {
+        Err(errno) => errno.into(),
+        Ok(never) => match never {},
     }
 }
 

@@ -15,11 +15,14 @@
 //! The directory is the claim on the name. The id is chosen once and stays; a container
 //! that is renamed keeps it, and so do the attachments that are on record under it.
 
+mod find;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use find::{all, by_id, find, read};
 use podkeel_keep::{self as keep, Wait};
 use podkeel_netsetup::error::{Error, Kind, Result};
 use podkeel_netsetup::kernel::{NsId, NsKind};
@@ -405,7 +408,11 @@ impl Held {
                 _ => {}
             }
         }
-        self.record.remove().map_err(|e| kept(what(), &e))
+        self.record.remove().map_err(|e| kept(what(), &e))?;
+        // Others may be using them.
+        let _ = std::fs::remove_dir(pods(roots));
+        let _ = std::fs::remove_dir(&roots.run);
+        Ok(())
     }
 }
 
@@ -423,44 +430,4 @@ fn parse(name: &str, bytes: &[u8]) -> Result<Container> {
 pub fn missing(name: &str) -> Error {
     Error::new(Kind::Missing, format!("find container {name}"), "there is none of that name")
         .hint("shim ps lists all")
-}
-
-/// Reads one record, whoever is at work on it; `None` where there is none.
-pub fn read(roots: &Roots, name: &str) -> Result<Option<Container>> {
-    let path = pods(roots).join(name).join(FILE);
-    match std::fs::read(&path) {
-        Ok(bytes) => parse(name, &bytes).map(Some),
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-        Err(e) => Err(Error::io(format!("read {}", path.display()), &e)),
-    }
-}
-
-/// Reads one record that must be there.
-pub fn find(roots: &Roots, name: &str) -> Result<Container> {
-    check(name)?;
-    read(roots, name)?.ok_or_else(|| missing(name))
-}
-
-/// Finds a container by its id, whatever its name is now.
-pub fn by_id(roots: &Roots, id: &str) -> Result<Option<Container>> {
-    Ok(all(roots)?.0.into_iter().find(|c| c.id == id))
-}
-
-/// All containers, oldest first; and what could not be read.
-pub fn all(roots: &Roots) -> Result<(Vec<Container>, Vec<Error>)> {
-    let dir = pods(roots);
-    let entries = match std::fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
-        Err(e) => return Err(Error::io(format!("list {}", dir.display()), &e)),
-    };
-    let (mut all, mut bad) = (Vec::new(), Vec::new());
-    for entry in entries.flatten() {
-        match read(roots, &entry.file_name().to_string_lossy()) {
-            Ok(container) => all.extend(container),
-            Err(error) => bad.push(error),
-        }
-    }
-    all.sort_by(|a: &Container, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
-    Ok((all, bad))
 }

@@ -128,12 +128,18 @@ pub(super) fn delete(shim: &Shim, runtime: &str, id: &str) -> Result<()> {
         match ended {
             WaitStatus::Exited(_, 0) => return Ok(()),
             _ if round < ROUNDS => std::thread::sleep(Duration::from_millis(50)),
+            _ if !knows(shim, runtime, id)? => return Ok(()),
             other => {
                 let what = format!("have {runtime} delete {id}");
                 return Err(Error::new(Kind::Failed, what, told(other, &said)));
             }
         }
     }
+}
+
+fn knows(shim: &Shim, runtime: &str, id: &str) -> Result<bool> {
+    let (ended, _) = run(shim, Path::new(runtime), &["state", id].map(OsStr::new))?;
+    Ok(matches!(ended, WaitStatus::Exited(_, 0)))
 }
 
 /// How a runtime ended, and what it said.

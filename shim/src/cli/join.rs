@@ -54,7 +54,7 @@ pub(super) struct JoinArgs {
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
     /// The runtime [default: runc, or crun where there is no runc]
-    #[arg(long, value_name = "NAME|PATH", requires = "bundle")]
+    #[arg(long, value_name = "NAME|PATH")]
     runtime: Option<String>,
     /// The program, and its words
     #[arg(
@@ -82,6 +82,13 @@ impl JoinArgs {
         if self.rm && self.name.is_none() && !self.detach && self.bundle.is_none() {
             let what = "use --rm";
             return Err(Error::input(what, "one in the foreground without --name has no record"));
+        }
+        // clap doesn't ask for --bundle where CMD is, which excludes it.
+        if self.runtime.is_some() && self.bundle.is_none() {
+            return Err(Error::input(
+                "use --runtime",
+                "it runs a bundle, and there is no --bundle",
+            ));
         }
         Ok(match self.bundle {
             Some(bundle) => Wish::Bundle(bundle::Wish {
