@@ -89,6 +89,7 @@ fn wanted(name: &str, ports: &[&str]) -> Wanted {
         wishes,
         default_route: true,
         bundle: None,
+        part: None,
     }
 }
 
@@ -143,12 +144,12 @@ fn bare(round: usize) -> (Duration, Duration) {
     assert!(pod.socket.exchange(batch, read).expect("up").is_empty());
     let mut batch = pod.socket.batch();
     let ip = [10, 89, 200, 200].into();
-    rt::new_addr(&mut batch, &rt::Addr { index, ip, prefix: 16, broadcast: None, nodad: true });
-    let dst = ([0, 0, 0, 0].into(), 0);
-    rt::new_route(
+    rt::new_addr(
         &mut batch,
-        &rt::Route { dst, gateway: Some([10, 89, 0, 1].into()), oif: index, priority: None },
+        &rt::Addr { index, ip, prefix: 16, broadcast: None, nodad: true, no_route: false },
     );
+    let dst = ([0, 0, 0, 0].into(), 0);
+    rt::new_route(&mut batch, &rt::Route::new(dst, Some([10, 89, 0, 1].into()), index));
     assert!(pod.socket.exchange(batch, |_| {}).expect("address").is_empty());
     let add = began.elapsed();
 

@@ -1,13 +1,19 @@
 //! netsetup: attaches pods to networks. See the library, podkeel-netsetup.
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
+use podkeel_netsetup::front::{cli, cni};
+
 fn main() -> ExitCode {
-    let code = podkeel_netsetup::front::cli::run(
-        std::env::args_os(),
-        &mut io::stdout(),
-        &mut io::stderr(),
-    );
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let code = match cni::asked_for(&args, &cni::Process) {
+        Some(plugin) => {
+            cni::run(plugin, &cni::Process, &mut io::stdin().lock(), &mut out, &mut err)
+        }
+        None => cli::run(args, &mut out, &mut err),
+    };
     ExitCode::from(code as u8)
 }

@@ -17,10 +17,15 @@
 //! the documentation and behaviour of the reference plugins for their keys.
 
 mod bridge;
+mod call;
 mod chained;
 mod host_local;
+mod ipam;
 mod json;
 mod load;
+mod prev;
+mod ptp;
+mod statics;
 #[cfg(test)]
 mod tests;
 
@@ -31,9 +36,14 @@ use serde_json::Value;
 
 pub use self::{
     bridge::Bridge,
-    chained::{Portmap, Tuning},
-    host_local::{HostLocal, Route},
+    call::{Args, Call, NAMES, call, decode, name_of, prev_of, type_of, version_of},
+    chained::{LinkSettings, Portmap, Tuning},
+    host_local::HostLocal,
+    ipam::{Ipam, Route},
     load::{find, names},
+    prev::result,
+    ptp::Ptp,
+    statics::Static,
 };
 use self::{
     json::{Fault, Node, Object, Parsed},
@@ -48,7 +58,7 @@ use crate::{
 pub const CNI_VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// The plugin types that podkeel has.
-const PLUGIN_TYPES: &str = "bridge, portmap, tuning";
+const PLUGIN_TYPES: &str = "bridge, ptp, portmap, tuning";
 
 /// A network: a list of plugins, of which the first makes the interface and
 /// the others add to it.
@@ -60,7 +70,8 @@ pub struct Network {
     pub cni_version: String,
     /// Where it was read.
     pub source: Source,
-    /// The plugins, in the list's order. The first is the only [`Plugin::Bridge`].
+    /// The plugins, in the list's order. Only the first makes an interface. Of a
+    /// runtime's call there is one.
     pub plugins: Vec<Plugin>,
     /// `disableCheck`: a runtime must not call CHECK.
     pub disable_check: bool,
@@ -75,6 +86,8 @@ pub enum Source {
     Builtin,
     /// A file.
     File(PathBuf),
+    /// A runtime's call of the plugin of this name.
+    Call(String),
 }
 
 /// One plugin of a network's list.
@@ -82,6 +95,12 @@ pub enum Source {
 pub enum Plugin {
     /// A veth pair from the pod to a bridge.
     Bridge(Bridge),
+    /// A veth pair from the pod to the host, and routes.
+    Ptp(Ptp),
+    /// The pod's `lo`.
+    Loopback,
+    /// Addresses alone, for a plugin that called ours for them.
+    Ipam(Ipam),
     /// Published ports.
     Portmap(Portmap),
     /// Sysctls in the pod.
@@ -115,6 +134,7 @@ impl fmt::Display for Source {
         match self {
             Source::Builtin => f.write_str("built in"),
             Source::File(path) => path.display().fmt(f),
+            Source::Call(plugin) => write!(f, "a call of {plugin}"),
         }
     }
 }
@@ -133,22 +153,46 @@ impl Network {
         })
     }
 
-    /// Whether it leases IPv6 addresses.
-    pub fn has_ipv6(&self) -> bool {
-        let ipam = self.bridge().and_then(|bridge| bridge.ipam.as_ref());
-        ipam.is_some_and(|ipam| {
-            ipam.sets.iter().flatten().any(|range| range.subnet.addr().is_ipv6())
+    /// Where its addresses come from.
+    pub fn ipam(&self) -> Option<&Ipam> {
+        self.plugins.iter().find_map(|plugin| match plugin {
+            Plugin::Bridge(bridge) => bridge.ipam.as_ref(),
+            Plugin::Ptp(ptp) => ptp.ipam.as_ref(),
+            Plugin::Ipam(ipam) => Some(ipam),
+            Plugin::Loopback | Plugin::Portmap(_) | Plugin::Tuning(_) => None,
         })
+    }
+
+    /// Whether it gives pods IPv6 addresses, as far as the file says.
+    pub fn has_ipv6(&self) -> bool {
+        self.ipam().is_some_and(|ipam| ipam.subnets().iter().any(|net| net.addr().is_ipv6()))
     }
 
     /// Whether the host forwards packets for it.
     pub fn forwards(&self) -> bool {
-        self.bridge().is_some_and(|bridge| bridge.is_gateway && bridge.ipam.is_some())
+        self.plugins.iter().any(|plugin| match plugin {
+            Plugin::Bridge(bridge) => bridge.is_gateway && bridge.ipam.is_some(),
+            Plugin::Ptp(_) => true,
+            _ => false,
+        })
     }
 
-    /// What it says about name resolution.
-    pub fn dns(&self) -> Dns {
-        self.bridge().and_then(|bridge| bridge.dns.clone()).unwrap_or_default()
+    /// Whether the host is the pods' gateway and the gateway's address must be known.
+    pub fn has_gateway(&self) -> bool {
+        self.plugins.iter().any(|plugin| match plugin {
+            Plugin::Bridge(bridge) => bridge.is_gateway,
+            Plugin::Ptp(_) => true,
+            _ => false,
+        })
+    }
+
+    /// What it says about name resolution itself.
+    pub fn dns(&self) -> Option<&Dns> {
+        self.plugins.iter().find_map(|plugin| match plugin {
+            Plugin::Bridge(bridge) => bridge.dns.as_ref(),
+            Plugin::Ptp(ptp) => ptp.dns.as_ref(),
+            _ => None,
+        })
     }
 
     /// The sysctls that its tuning plugins set.
@@ -168,11 +212,19 @@ impl Network {
 impl Plugin {
     /// What its configuration asks a runtime for.
     pub fn capabilities(&self) -> &Capabilities {
+        static NONE: Capabilities = Capabilities::new();
         match self {
             Plugin::Bridge(bridge) => &bridge.capabilities,
+            Plugin::Ptp(ptp) => &ptp.capabilities,
             Plugin::Portmap(portmap) => &portmap.capabilities,
             Plugin::Tuning(tuning) => &tuning.capabilities,
+            Plugin::Loopback | Plugin::Ipam(_) => &NONE,
         }
+    }
+
+    /// Whether it makes the pod's interface.
+    pub fn makes_interface(&self) -> bool {
+        matches!(self, Plugin::Bridge(_) | Plugin::Ptp(_))
     }
 }
 
@@ -284,6 +336,7 @@ fn read_plugin(plugin: &Object, index: usize, cni_version: &str) -> Parsed<Plugi
     plugin.refuse("runtimeConfig", Value::Null)?;
     let read = match kind {
         "bridge" => Plugin::Bridge(bridge::read(plugin, cni_version)?),
+        "ptp" => Plugin::Ptp(ptp::read(plugin, cni_version)?),
         "portmap" => Plugin::Portmap(chained::read_portmap(plugin)?),
         "tuning" => Plugin::Tuning(chained::read_tuning(plugin)?),
         _ => {
@@ -291,13 +344,18 @@ fn read_plugin(plugin: &Object, index: usize, cni_version: &str) -> Parsed<Plugi
             return Err(Fault::unsupported(&plugin.at("type"), why));
         }
     };
-    match (index, &read) {
-        (0, Plugin::Bridge(_)) => Ok(read),
-        (0, _) => Err(Fault::input(
+    if let Plugin::Bridge(Bridge { ipam: Some(Ipam::Foreign(kind)), .. })
+    | Plugin::Ptp(Ptp { ipam: Some(Ipam::Foreign(kind)), .. }) = &read
+    {
+        return Err(ipam::not_ours(plugin, kind));
+    }
+    match (index, read.makes_interface()) {
+        (0, true) => Ok(read),
+        (0, false) => Err(Fault::input(
             &plugin.at("type"),
             format_args!("{kind:?} needs a plugin before it that makes an interface"),
         )),
-        (_, Plugin::Bridge(_)) => Err(Fault::unsupported(
+        (_, true) => Err(Fault::unsupported(
             &plugin.at("type"),
             "a second plugin that makes an interface; use a network for each",
         )),

@@ -8,11 +8,12 @@ use podkeel_wire::rt;
 
 use crate::conf::{self, Network, Plugin};
 use crate::error::Result;
+use crate::ipam::Leases;
 use crate::kernel::sysctl::{ProcSys, path_of};
 use crate::kernel::{Nft, Rtnl};
 use crate::names::Mark;
-use crate::plan::Pod;
-use crate::request::SysctlSetting;
+use crate::plan::{LinkAttr, Pod};
+use crate::request::{Mac, SysctlSetting};
 
 /// The facts of one attachment.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,8 @@ pub struct Facts {
     pub pod_default_v4: bool,
     /// The same for IPv6.
     pub pod_default_v6: bool,
+    /// What the settings of the pod's interface are, if it has one of this name.
+    pub pod_link: Vec<(LinkAttr, String)>,
     /// What the pod's sysctls are that somebody wants to set; `None` = no such sysctl.
     pub pod_sysctls: BTreeMap<Vec<String>, Option<String>>,
 }
@@ -45,6 +48,8 @@ pub struct Facts {
 pub struct BridgeFacts {
     /// It wears our mark.
     pub ours: bool,
+    /// Its link-layer address.
+    pub mac: Option<Mac>,
     /// Bytes.
     pub mtu: u32,
     /// Its addresses, without link-local ones.
@@ -54,8 +59,8 @@ pub struct BridgeFacts {
 }
 
 impl Facts {
-    /// Reads what an attachment to this network needs to know of the host.
-    pub fn read(network: &Network, mark: &Mark, host: &mut Rtnl) -> Result<Facts> {
+    /// Reads what an attachment with these addresses needs to know of the host.
+    pub fn read(network: &Network, leases: &Leases, mark: &Mark, host: &mut Rtnl) -> Result<Facts> {
         let proc = ProcSys::open()?;
         let mut facts = Facts {
             machine: machine_id(),
@@ -67,10 +72,21 @@ impl Facts {
                 facts.read_bridge(conf, &mark.shared(), host)?;
             }
         }
-        if facts.ipv6 && network.has_ipv6() {
+        let v6 = leases.addrs.iter().any(|a| a.address.addr().is_ipv6());
+        if facts.ipv6 && v6 && network.forwards() {
             facts.read_ra_uplinks(&proc, host)?;
         }
         Ok(facts)
+    }
+
+    /// Reads the settings of a link in the pod.
+    pub fn read_pod_link(&mut self, pod: &mut Pod, link: &str) -> Result<()> {
+        use LinkAttr::{Allmulti, Mac, Mtu, Promisc, Txqlen};
+        if let Some(link) = pod.rtnl.link(link)? {
+            self.pod_link =
+                [Mac, Mtu, Promisc, Allmulti, Txqlen].map(|attr| (attr, attr.of(&link))).to_vec();
+        }
+        Ok(())
     }
 
     /// Reads the pod's default routes, and its sysctls that are to be set.
@@ -102,11 +118,19 @@ impl Facts {
             let foreign = |a: &&&rt::AddrInfo| !ours && a.proto != Some(rt::PROTOCOL);
             self.bridge = Some(BridgeFacts {
                 ours,
+                mac: link.mac.map(Mac),
                 mtu: link.mtu,
                 addrs: global.iter().filter_map(net).collect(),
                 foreign: global.iter().filter(foreign).filter_map(net).collect(),
             });
         }
+        Ok(())
+    }
+
+    /// Reads what the host reaches without the network's bridge, unless the bridge has its
+    /// addresses already.
+    pub fn read_reach(&mut self, network: &Network, host: &mut Rtnl) -> Result<()> {
+        let Some(conf) = network.bridge() else { return Ok(()) };
         let there = self.bridge.as_ref().map_or(&[][..], |b| &b.addrs);
         if !conf.is_gateway && !there.is_empty()
             || conf.gateways().all(|gateway| there.contains(&gateway))

@@ -30,7 +30,7 @@ pub mod plan;
 mod ports;
 pub mod record;
 pub mod request;
-mod result;
+pub mod result;
 pub mod roots;
 pub mod verbs;
 

@@ -28,11 +28,15 @@ pub struct Id {
     pub container: String,
     /// Interface in the pod.
     pub ifname: String,
+    /// Which plugin of a chain, where a runtime calls each by itself and it isn't the one
+    /// that makes the interface: `portmap`, `tuning`. No interface's name has a ':'.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub part: String,
 }
 
 impl std::fmt::Display for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}/{}", self.network, self.container, self.ifname)
+        write!(f, "{}/{}/{}", self.network, self.container, self.last())
     }
 }
 
@@ -42,7 +46,20 @@ impl Id {
         let name = |text: &str| keep::file_name(text);
         PathBuf::from(name(&self.network))
             .join(name(&self.container))
-            .join(name(&self.ifname) + ".json")
+            .join(name(&self.last()) + ".json")
+    }
+
+    /// Interface and part: `eth0`, `eth0:portmap`.
+    fn last(&self) -> String {
+        match self.part.as_str() {
+            "" => self.ifname.clone(),
+            part => format!("{}:{part}", self.ifname),
+        }
+    }
+
+    /// The mark of one life of it.
+    pub fn mark(&self, root: u32, random: u64) -> Mark {
+        Mark::new(root, random, &self.network, &self.container, &self.last())
     }
 }
 

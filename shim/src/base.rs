@@ -180,6 +180,7 @@ fn connect(shim: &Shim, plan: &Plan, held: &mut Held, pid: i32) -> Result<Vec<St
             wishes: Wishes { ports, ..Wishes::default() },
             default_route: first,
             bundle: None,
+            part: None,
         };
         // By its pin: it leads there for as long as the pod is.
         let path = pin_path(shim, &held.container, NsKind::Net);

@@ -4,7 +4,8 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{
-    Capabilities, Dns, HostLocal, host_local,
+    Capabilities, Dns, ipam,
+    ipam::Ipam,
     json::{Fault, Object, Parsed},
     read_capabilities, read_dns,
 };
@@ -44,7 +45,7 @@ pub struct Bridge {
     /// The pod's link-layer address (`args.cni.mac`); `None` = up to the driver.
     pub mac: Option<Mac>,
     /// Where addresses come from; `None` = the link is made without any.
-    pub ipam: Option<HostLocal>,
+    pub ipam: Option<Ipam>,
     /// What is passed on about name resolution.
     pub dns: Option<Dns>,
     /// What it asks a runtime for: `mac`, `ips`, ...
@@ -54,7 +55,8 @@ pub struct Bridge {
 impl Bridge {
     /// The gateway addresses that the bridge is to have, with their prefix lengths.
     pub fn gateways(&self) -> impl Iterator<Item = IpNet> {
-        let ranges = self.ipam.iter().flat_map(|ipam| &ipam.sets).flatten();
+        let ipam = self.ipam.as_ref().and_then(Ipam::host_local);
+        let ranges = ipam.into_iter().flat_map(|ipam| &ipam.sets).flatten();
         ranges.filter_map(|r| IpNet::new(r.gateway?, r.subnet.prefix_len()).ok())
     }
 }
@@ -64,7 +66,7 @@ pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Bridge> {
     let bridge = plugin.text("bridge")?.unwrap_or(DEFAULT_BRIDGE);
     check_ifname(bridge)
         .map_err(|why| Fault::input(&plugin.at("bridge"), format_args!("{bridge:?} {why}")))?;
-    let ipam = host_local::read(plugin, cni_version)?;
+    let ipam = ipam::read(plugin, cni_version)?;
     let is_default_gateway = plugin.flag("isDefaultGateway", false)?;
     let read = Bridge {
         bridge: bridge.to_owned(),
@@ -97,18 +99,29 @@ fn refuse_what_is_missing(plugin: &Object) -> Parsed<()> {
     plugin.refuse("enabledad", json!(false))?;
     plugin.refuse("disableContainerInterface", json!(false))?;
     // podkeel's rules are nftables': asking for them is asking for what is done.
-    plugin.refuse("ipMasqBackend", json!("nftables"))
+    read_backend(plugin, "ipMasqBackend")
 }
 
-fn read_mtu(plugin: &Object, ipam: Option<&HostLocal>) -> Parsed<Option<u32>> {
+/// Which of the kernel's tables the reference writes its rules to. podkeel's are always
+/// nftables': asked for either, the same is done.
+pub(super) fn read_backend(plugin: &Object, key: &str) -> Parsed<()> {
+    match plugin.text(key)? {
+        None | Some("nftables" | "iptables") => Ok(()),
+        Some(other) => {
+            let why = format!("{other:?} is neither \"iptables\" nor \"nftables\"");
+            Err(Fault::input(&plugin.at(key), why))
+        }
+    }
+}
+
+pub(super) fn read_mtu(plugin: &Object, ipam: Option<&Ipam>) -> Parsed<Option<u32>> {
     // 0 is the reference's "not given".
     let Some(mtu) = plugin.number("mtu")?.filter(|mtu| *mtu != 0) else { return Ok(None) };
     let path = plugin.at("mtu");
     if !(MTU_MIN..=MTU_MAX).contains(&mtu) {
         return Err(Fault::input(&path, format_args!("{mtu} is not from {MTU_MIN} to {MTU_MAX}")));
     }
-    let v6 = ipam
-        .is_some_and(|ipam| ipam.sets.iter().flatten().any(|range| range.subnet.addr().is_ipv6()));
+    let v6 = ipam.is_some_and(|ipam| ipam.subnets().iter().any(|net| net.addr().is_ipv6()));
     if v6 && mtu < MTU_MIN_V6 {
         return Err(Fault::input(
             &path,
@@ -118,12 +131,17 @@ fn read_mtu(plugin: &Object, ipam: Option<&HostLocal>) -> Parsed<Option<u32>> {
     Ok(Some(mtu))
 }
 
-/// `args.cni`: of its keys the bridge reads `mac`, and host-local `ips`.
-fn read_mac(plugin: &Object) -> Parsed<Option<Mac>> {
-    let Some(args) = plugin.object("args")? else { return Ok(None) };
-    let Some(cni) = args.object("cni")? else { return Ok(None) };
-    cni.refuse("ips", Value::Null)?;
-    let Some(text) = cni.text("mac")? else { return Ok(None) };
-    let mac: Result<Mac, String> = text.parse().and_then(Mac::unicast);
-    mac.map(Some).map_err(|why| Fault::input(&cni.at("mac"), format_args!("{text:?}: {why}")))
+/// The link-layer address that is asked for: `args.cni.mac` of the file, over it
+/// `runtimeConfig.mac`.
+pub(super) fn read_mac(plugin: &Object) -> Parsed<Option<Mac>> {
+    let args = plugin.object("args")?;
+    let args = args.map(|args| args.object("cni")).transpose()?.flatten();
+    for keys in [plugin.object("runtimeConfig")?, args].into_iter().flatten() {
+        if let Some(text) = keys.text("mac")? {
+            let mac: Result<Mac, String> = text.parse().and_then(Mac::unicast);
+            let fault = |why| Fault::input(&keys.at("mac"), format_args!("{text:?}: {why}"));
+            return mac.map(Some).map_err(fault);
+        }
+    }
+    Ok(None)
 }

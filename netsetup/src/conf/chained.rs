@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::{
     Capabilities,
+    bridge::read_backend,
     json::{Fault, Object, Parsed},
     read_capabilities,
 };
-use crate::request::SysctlSetting;
+use crate::request::{Mac, SysctlSetting};
 
 /// Published ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,55 +17,104 @@ pub struct Portmap {
     pub capabilities: Capabilities,
 }
 
-/// Sysctls in the pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Sysctls in the pod, and settings of its interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
     /// In the file's order, no key twice. A part `IFNAME` stands for the pod's
     /// interface: [`SysctlSetting::on_interface`].
     pub sysctls: Vec<SysctlSetting>,
+    /// The interface's link-layer address, as the file has it.
+    pub mac: Option<Mac>,
+    /// The same as the caller has it: it wins over the file's and CNI_ARGS'.
+    pub asked_mac: Option<Mac>,
+    /// More of the interface.
+    pub link: LinkSettings,
     /// What it asks a runtime for: `mac`.
     pub capabilities: Capabilities,
 }
 
+/// Settings of an interface that is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// IFF_PROMISC is turned on.
+    pub promisc: bool,
+    /// IFF_ALLMULTI is turned on or off.
+    pub allmulti: Option<bool>,
+    /// Bytes.
+    pub mtu: Option<u32>,
+    /// Length of the transmit queue, packets.
+    pub txqlen: Option<u32>,
+}
+
 pub(super) fn read_portmap(plugin: &Object) -> Parsed<Portmap> {
-    // podkeel's rules are nftables': asking for them is asking for what is done.
-    plugin.refuse("backend", json!("nftables"))?;
+    read_backend(plugin, "backend")?;
     plugin.refuse("conditionsV4", Value::Null)?;
     plugin.refuse("conditionsV6", Value::Null)?;
     plugin.refuse("masqAll", json!(false))?;
-    // 13 is the reference's default bit; podkeel needs no mark for its rules.
-    plugin.refuse("markMasqBit", json!(13))?;
-    plugin.refuse("externalSetMarkChain", Value::Null)?;
     plugin.refuse("snat", Value::Bool(true))?;
+    read_marks(plugin)?;
     Ok(Portmap { capabilities: read_capabilities(plugin)? })
 }
 
+/// How the reference tells its own rules which packets to masquerade. podkeel's ask the
+/// connection itself, and need no mark: read, judged, not used.
+fn read_marks(plugin: &Object) -> Parsed<()> {
+    let chain = plugin.text("externalSetMarkChain")?;
+    let Some(bit) = plugin.number("markMasqBit")? else { return Ok(()) };
+    let path = plugin.at("markMasqBit");
+    if chain.is_some() {
+        return Err(Fault::input(&path, "cannot be together with externalSetMarkChain"));
+    }
+    if bit > 31 {
+        return Err(Fault::input(&path, format_args!("{bit} is not a bit from 0 to 31")));
+    }
+    Ok(())
+}
+
 pub(super) fn read_tuning(plugin: &Object) -> Parsed<Tuning> {
-    refuse_link_settings(plugin)?;
-    plugin.refuse("dataDir", json!("/run/cni/tuning"))?;
-    let mut sysctls = Vec::new();
-    read_sysctls(plugin, &mut sysctls)?;
+    // Where the reference keeps what it is to put back; podkeel's records have it.
+    plugin.text("dataDir")?;
+    let mut tuning = Tuning {
+        mac: read_link_mac(plugin)?,
+        link: read_link(plugin, LinkSettings::default())?,
+        capabilities: read_capabilities(plugin)?,
+        ..Tuning::default()
+    };
+    read_sysctls(plugin, &mut tuning.sysctls)?;
+    if let Some(runtime) = plugin.object("runtimeConfig")? {
+        tuning.asked_mac = read_link_mac(&runtime)?;
+    }
     if let Some(args) = plugin.object("args")?
         && let Some(cni) = args.object("cni")?
     {
-        refuse_link_settings(&cni)?;
-        cni.refuse("sysctl", Value::Null)?;
+        tuning.link = read_link(&cni, tuning.link)?;
+        tuning.asked_mac = read_link_mac(&cni)?.or(tuning.asked_mac);
+        let mut more = Vec::new();
+        read_sysctls(&cni, &mut more)?;
+        tuning.sysctls.retain(|setting| more.iter().all(|other| other.path != setting.path));
+        tuning.sysctls.extend(more);
     }
-    Ok(Tuning { sysctls, capabilities: read_capabilities(plugin)? })
+    Ok(tuning)
 }
 
-fn refuse_link_settings(settings: &Object) -> Parsed<()> {
-    settings.refuse("mac", Value::Null)?;
-    settings.refuse("promisc", json!(false))?;
-    settings.refuse("mtu", json!(0))?;
-    settings.refuse("txQLen", Value::Null)?;
-    match settings.get("allmulti") {
-        // Given at all, it is set or cleared: false asks for something, too.
-        Some(node) => {
-            Err(Fault::unsupported(&node.path, format_args!("{} is not supported yet", node.value)))
-        }
-        None => Ok(()),
-    }
+fn read_link_mac(keys: &Object) -> Parsed<Option<Mac>> {
+    let Some(text) = keys.text("mac")? else { return Ok(None) };
+    let mac: Result<Mac, String> = text.parse().and_then(Mac::unicast);
+    mac.map(Some).map_err(|why| Fault::input(&keys.at("mac"), format_args!("{text:?}: {why}")))
+}
+
+/// The settings of a link; what isn't given is `before`'s.
+fn read_link(keys: &Object, before: LinkSettings) -> Parsed<LinkSettings> {
+    let flag = |key: &str| keys.get(key).map(|node| node.flag()).transpose();
+    Ok(LinkSettings {
+        promisc: flag("promisc")?.unwrap_or(before.promisc),
+        allmulti: flag("allmulti")?.or(before.allmulti),
+        mtu: match keys.number("mtu")? {
+            None => before.mtu,
+            given => given.filter(|mtu| *mtu != 0),
+        },
+        txqlen: keys.number("txQLen")?.or(before.txqlen),
+    })
 }
 
 fn read_sysctls(plugin: &Object, sysctls: &mut Vec<SysctlSetting>) -> Parsed<()> {

@@ -3,10 +3,11 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::json::{Fault, Node, Object, Parsed};
+use super::{
+    ipam::{Route, read_address, read_net, read_routes},
+    json::{Fault, Node, Object, Parsed},
+};
 use crate::ipam::{Range, RangeSet};
 
 /// Where a pod's addresses come from, and the routes that go with them.
@@ -19,49 +20,15 @@ pub struct HostLocal {
     pub routes: Vec<Route>,
     /// Where leases are kept, instead of the root that all networks share. Absolute.
     pub data_dir: Option<PathBuf>,
+    /// A resolv.conf whose settings the result hands on.
+    pub resolv_conf: Option<PathBuf>,
+    /// Addresses that are asked for, whatever the pod.
+    pub ips: Vec<IpAddr>,
 }
 
-/// A route in the pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Route {
-    /// The destination, without host bits.
-    pub dst: IpNet,
-    /// The next hop; `None` = the gateway of the pod's address of that family.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gw: Option<IpAddr>,
-    /// The route's mtu, in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mtu: Option<u32>,
-    /// The largest segment that TCP announces on it, in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub advmss: Option<u32>,
-    /// The route's priority (metric); a lower one wins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub priority: Option<u32>,
-}
-
-/// Reads `ipam` of a plugin. Absent or without anything in it = no addresses.
-pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Option<HostLocal>> {
-    let Some(ipam) = plugin.object("ipam")? else { return Ok(None) };
-    match ipam.text("type")? {
-        Some("host-local") => {}
-        Some(kind) => {
-            let why = format!("{kind:?} is not an address manager that podkeel has: host-local");
-            return Err(Fault::unsupported(&ipam.at("type"), why));
-        }
-        None if ipam.is_empty() || ipam.string("type")?.is_some() => return Ok(None),
-        None => return Err(Fault::input(&ipam.at("type"), "is missing")),
-    }
-    ipam.refuse("resolvConf", Value::Null)?;
-    let sets = read_sets(&ipam, cni_version)?;
-    let mut routes: Vec<Route> = Vec::new();
-    for node in ipam.array("routes")? {
-        let route = read_route(&node.object()?)?;
-        if routes.iter().any(|r| r.dst == route.dst) {
-            return Err(node.fault(format_args!("a second route to {}", route.dst)));
-        }
-        routes.push(route);
-    }
+/// Reads `ipam` of a plugin, whose type is host-local.
+pub(super) fn read(plugin: &Object, ipam: &Object, cni_version: &str) -> Parsed<HostLocal> {
+    let sets = read_sets(plugin, ipam, cni_version)?;
     let data_dir = ipam.text("dataDir")?.map(PathBuf::from);
     if let Some(dir) = data_dir.as_ref().filter(|dir| !dir.is_absolute()) {
         return Err(Fault::input(
@@ -69,14 +36,39 @@ pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Option<HostLoca
             format_args!("{dir:?} is not an absolute path"),
         ));
     }
-    Ok(Some(HostLocal { sets, routes, data_dir }))
+    Ok(HostLocal {
+        sets,
+        routes: read_routes(ipam)?,
+        data_dir,
+        resolv_conf: ipam.text("resolvConf")?.map(PathBuf::from),
+        ips: read_wanted(plugin)?,
+    })
+}
+
+/// The addresses that a caller asks for, with or without a prefix length: `args.cni.ips`
+/// of the file, then `runtimeConfig.ips`.
+fn read_wanted(plugin: &Object) -> Parsed<Vec<IpAddr>> {
+    let mut ips = Vec::new();
+    for node in super::ipam::asked(plugin, "ips")? {
+        let text = node.string()?;
+        let ip = text.split_once('/').map_or(text, |(ip, _)| ip).parse::<IpAddr>();
+        let ip = ip.map_err(|_| node.fault(format_args!("{text:?} is not an address")))?;
+        ips.push(ip.to_canonical());
+    }
+    Ok(ips)
 }
 
 /// A range, and where it stands in the text.
 type Placed = (String, Range);
 
-fn read_sets(ipam: &Object, cni_version: &str) -> Parsed<Vec<RangeSet>> {
+fn read_sets(plugin: &Object, ipam: &Object, cni_version: &str) -> Parsed<Vec<RangeSet>> {
     let mut sets: Vec<Vec<Placed>> = Vec::new();
+    // Those that a runtime asks for come first of all.
+    if let Some(asked) = plugin.object("runtimeConfig")? {
+        for set in asked.array("ipRanges")? {
+            sets.push(read_set(&set)?);
+        }
+    }
     // The older form, one range flat in `ipam`, comes before `ranges`.
     if ipam.get("subnet").is_some() {
         sets.push(vec![(ipam.at("subnet"), read_range(ipam)?)]);
@@ -185,22 +177,6 @@ fn read_subnet(node: &Node) -> Parsed<IpNet> {
     Ok(subnet)
 }
 
-/// An address with a prefix length that has no bits behind the prefix.
-fn read_net(node: &Node) -> Parsed<IpNet> {
-    let net: IpNet = node.parse("a subnet")?;
-    if net.addr().to_canonical() != net.addr() {
-        return Err(
-            node.fault(format_args!("{net} is an IPv4 subnet in IPv6's clothes; write it as IPv4"))
-        );
-    }
-    if net.addr() != net.network() {
-        return Err(
-            node.fault(format_args!("{net} has host bits set: the network is {}", net.trunc()))
-        );
-    }
-    Ok(net)
-}
-
 /// The first and the last address that can be leased, unless there are fewer
 /// than four addresses in all: network, gateway, one pod, broadcast.
 fn bounds(subnet: &IpNet) -> Option<(IpAddr, IpAddr)> {
@@ -218,35 +194,4 @@ fn bounds(subnet: &IpNet) -> Option<(IpAddr, IpAddr)> {
             (IpAddr::V6((u128::from(net.network()) + 1).into()), IpAddr::V6(net.broadcast()))
         }
     })
-}
-
-/// An address that belongs to `subnet`: by family, and where asked by value.
-fn read_address(range: &Object, key: &str, subnet: &IpNet, inside: bool) -> Parsed<Option<IpAddr>> {
-    let Some(node) = range.get(key) else { return Ok(None) };
-    let address = node.parse::<IpAddr>("an address")?.to_canonical();
-    if address.is_ipv4() != subnet.addr().is_ipv4() {
-        return Err(node.fault(format_args!("{address} is not of the family of {subnet}")));
-    }
-    if inside && !subnet.contains(&address) {
-        return Err(node.fault(format_args!("{address} is not in {subnet}")));
-    }
-    if !inside && (address.is_unspecified() || address.is_multicast()) {
-        return Err(node.fault(format_args!("{address} cannot be a gateway")));
-    }
-    Ok(Some(address))
-}
-
-fn read_route(route: &Object) -> Parsed<Route> {
-    let Some(node) = route.get("dst") else {
-        return Err(Fault::input(&route.at("dst"), "is missing"));
-    };
-    let dst = read_net(&node)?;
-    route.refuse("table", Value::Null)?;
-    route.refuse("scope", Value::Null)?;
-    // 0 is the reference's "not given" in all three.
-    for key in ["mtu", "advmss", "priority"] {
-        route.refuse(key, Value::from(0))?;
-    }
-    let gw = read_address(route, "gw", &dst, false)?;
-    Ok(Route { gw, dst, mtu: None, advmss: None, priority: None })
 }

@@ -30,7 +30,12 @@ fn bridge(keys: &str) -> Result<Bridge> {
 
 /// The same with host-local that has these keys.
 fn host_local(keys: &str) -> Result<HostLocal> {
-    Ok(bridge(&format!(r#", "ipam": {{"type": "host-local" {keys}}}"#))?.ipam.unwrap())
+    Ok(bridge(&format!(r#", "ipam": {{"type": "host-local" {keys}}}"#))?
+        .ipam
+        .unwrap()
+        .host_local()
+        .unwrap()
+        .clone())
 }
 
 #[track_caller]
@@ -50,7 +55,7 @@ fn range(subnet: &str, start: &str, end: &str, gateway: &str) -> Range {
 }
 
 fn default_route(dst: &str) -> Route {
-    Route { dst: dst.parse().unwrap(), gw: None, mtu: None, advmss: None, priority: None }
+    Route::to(dst.parse().unwrap())
 }
 
 #[test]
@@ -66,6 +71,8 @@ fn the_built_in_network() {
         sets: vec![vec![range("10.89.0.0/16", "10.89.0.1", "10.89.255.254", "10.89.0.1")]],
         routes: vec![default_route("0.0.0.0/0")],
         data_dir: None,
+        resolv_conf: None,
+        ips: Vec::new(),
     };
     let expected = Bridge {
         bridge: "podkeel0".into(),
@@ -78,7 +85,7 @@ fn the_built_in_network() {
         promisc_mode: false,
         port_isolation: false,
         mac: None,
-        ipam: Some(ipam),
+        ipam: Some(Ipam::HostLocal(ipam)),
         dns: None,
         capabilities: Capabilities::new(),
     };
@@ -102,7 +109,7 @@ fn the_sample_lists() {
         }
     }
     let Plugin::Bridge(dual) = &find("dual", &roots).unwrap().plugins[0] else { panic!() };
-    let dual = dual.ipam.as_ref().unwrap();
+    let dual = dual.ipam.as_ref().and_then(Ipam::host_local).unwrap();
     assert_eq!(dual.sets[0], [range("10.90.0.0/16", "10.90.0.1", "10.90.255.254", "10.90.0.1")]);
     let v6 = "fd70:6f64:6b65:1:";
     let last = format!("{v6}ffff:ffff:ffff:ffff");
@@ -279,12 +286,12 @@ fn the_order_of_plugins() {
         (
             r#"{"type": "bridge"}, {"type": "firewall"}"#,
             Kind::Unsupported,
-            "plugins[1].type: \"firewall\" is not a plugin that podkeel has: bridge, portmap, tuning",
+            "plugins[1].type: \"firewall\" is not a plugin that podkeel has: bridge, ptp, portmap, tuning",
         ),
         (
             r#"{"type": "../../bin/sh"}"#,
             Kind::Unsupported,
-            "plugins[0].type: \"../../bin/sh\" is not a plugin that podkeel has: bridge, portmap, tuning",
+            "plugins[0].type: \"../../bin/sh\" is not a plugin that podkeel has: bridge, ptp, portmap, tuning",
         ),
     ] {
         assert_error(plugins(list), kind, &format!("{named}{why}"));

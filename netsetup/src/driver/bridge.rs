@@ -1,33 +1,75 @@
 //! The bridge driver: a veth from the pod to a bridge of the host.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
-use super::Request;
+use super::{Request, conf_sysctl, families, forward, guard_v6, masquerade, pod_routes};
 use crate::conf;
 use crate::error::{Error, Kind, Result};
-use crate::facts::Facts;
+use crate::facts::{BridgeFacts, Facts};
 use crate::ipam::Leases;
-use crate::kernel::ruleset::Entry;
-use crate::kernel::sysctl::path_of;
 use crate::names;
-use crate::plan::{Bridge, Object, Phase, Plan, Side, Veth};
+use crate::plan::{Bridge, LinkAttr, Object, Phase, Plan, Side, Veth};
+use crate::request::Mac;
 
 /// Bridge and veth.
 pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
+    let there = facts.bridge.as_ref();
+    // A pod must not be able to give the host a route by router advertisement
+    // (CVE-2020-13401). Somebody else's bridge is left as it is.
+    let guard = facts.ipv6 && there.is_none_or(|b| b.ours);
+    let stays = there.filter(|_| request.as_plugin);
+    let promisc =
+        Object::LinkAttr { link: conf.bridge.clone(), attr: LinkAttr::Promisc, value: "1".into() };
+    let plan = common(request, Plan::new(), Object::Bridge(bridge(request, conf, facts)))
+        .when(guard, |plan| {
+            common(request, plan, conf_sysctl("ipv6", &conf.bridge, "accept_ra", "0"))
+        })
+        .when(conf.promisc_mode && stays.is_some(), |plan| plan.ensure(Side::Host, promisc));
+    common(request, plan, Object::Up { link: conf.bridge.clone() }).own(
+        Phase::Build,
+        Side::Host,
+        Object::Veth(veth(request, conf, facts)),
+    )
+}
+
+/// What pods share: it goes with the last of them, unless the reference would leave it.
+fn common(request: &Request, plan: Plan, what: Object) -> Plan {
+    match request.as_plugin {
+        true => plan.ensure(Side::Host, what),
+        false => plan.share(Phase::Build, what),
+    }
+}
+
+/// Bytes that bridge and veth take; `None` = what the kernel gives them.
+fn mtu(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Option<u32> {
+    match request.as_plugin {
+        true => conf.mtu,
+        false => conf.mtu.or(facts.bridge.as_ref().map(|b| b.mtu)).or(facts.uplink_mtu),
+    }
+}
+
+fn bridge(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Bridge {
+    let name = conf.bridge.clone();
+    // What is there already keeps what it has.
+    match facts.bridge.as_ref().filter(|b| request.as_plugin || !b.ours) {
+        Some(BridgeFacts { mac: Some(mac), .. }) => {
+            Bridge { name, mac: *mac, mtu: None, promisc: false }
+        }
+        _ => Bridge {
+            mac: names::bridge_mac(&name, &facts.machine),
+            name,
+            mtu: mtu(request, conf, facts),
+            promisc: conf.promisc_mode,
+        },
+    }
+}
+
+fn veth(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Veth {
     let mark = &request.mark;
-    let mtu = conf.mtu.or(facts.bridge.as_ref().map(|b| b.mtu)).or(facts.uplink_mtu);
-    let bridge = Bridge {
-        name: conf.bridge.clone(),
-        mac: names::bridge_mac(&conf.bridge, &facts.machine),
-        mtu,
-        promisc: conf.promisc_mode,
-    };
-    let veth = Veth {
+    Veth {
         name: mark.veth(),
         mac: mark.outer_mac(&facts.machine),
-        mtu,
+        mtu: mtu(request, conf, facts),
         master: conf.bridge.clone(),
         // Where netfilter sees bridged frames, a pod's frame to its own published
         // port is translated on the bridge and must leave by the port it came by.
@@ -35,22 +77,15 @@ pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
         hairpin: conf.hairpin_mode || (!request.wishes.ports.is_empty() && !conf.promisc_mode),
         isolated: conf.port_isolation,
         peer: request.ifname.clone(),
-        peer_mac: request
-            .wishes
-            .mac
-            .or(conf.mac)
-            .unwrap_or_else(|| mark.mac("inner", &facts.machine)),
-    };
-    // A pod must not be able to give the host a route by router advertisement
-    // (CVE-2020-13401). Somebody else's bridge is left as it is.
-    let guard = facts.ipv6 && facts.bridge.as_ref().is_none_or(|b| b.ours);
-    Plan::new()
-        .share(Phase::Build, Object::Bridge(bridge))
-        .when(guard, |plan| {
-            plan.share(Phase::Build, conf_sysctl("ipv6", &conf.bridge, "accept_ra", "0"))
-        })
-        .share(Phase::Build, Object::Up { link: conf.bridge.clone() })
-        .own(Phase::Build, Side::Host, Object::Veth(veth))
+        peer_mac: asked_mac(request, conf).unwrap_or_else(|| mark.mac("inner", &facts.machine)),
+    }
+}
+
+/// The pod's link-layer address as it is asked for: CNI_ARGS, all that a plugin's call
+/// wishes, gives way to the configuration with what the runtime put into it.
+fn asked_mac(request: &Request, conf: &conf::Bridge) -> Option<Mac> {
+    let (wished, written) = (request.wishes.mac, conf.mac);
+    if request.as_plugin { written.or(wished) } else { wished.or(written) }
 }
 
 /// Addresses, routes, forwarding and masquerade.
@@ -61,74 +96,43 @@ pub fn addresses(
     leases: &Leases,
 ) -> Result<Plan> {
     let link = || request.ifname.clone();
-    let v6 = leases.addrs.iter().any(|a| a.address.addr().is_ipv6());
-    let v4 = leases.addrs.iter().any(|a| a.address.addr().is_ipv4());
-    if v6 && !facts.ipv6 {
-        let what = format!("attach to network {}", request.network.name);
-        return Err(Error::new(
-            Kind::Unsupported,
-            what,
-            "it has IPv6 addresses, and this kernel runs without IPv6",
-        ));
-    }
-    let gateways = gateways(conf, facts, leases)?;
+    let (v4, v6) = families(request, facts, leases)?;
+    let gateways = gateways(request, conf, facts, leases)?;
     let forwards = conf.is_gateway && !leases.addrs.is_empty();
-    let plan = Plan::new()
-        .each(gateways, |plan, address| {
-            let gateway = Object::Addr { link: conf.bridge.clone(), address };
-            // What somebody else gave his bridge isn't ours to count and to take away.
-            match facts.bridge.as_ref().is_some_and(|b| b.foreign.contains(&address)) {
-                true => plan.ensure(Side::Host, gateway),
-                false => plan.share(Phase::Build, gateway),
-            }
-        })
-        .when(forwards && v4, |plan| plan.ensure(Side::Host, sysctl("net.ipv4.ip_forward", "1")))
-        .when(forwards && v6, |plan| forward_v6(plan, facts))
-        // An interface without an IPv6 address of ours has none at all (CVE-2024-32473).
-        .when(facts.ipv6 && !v6 && !leases.addrs.is_empty(), |plan| {
-            plan.own(
-                Phase::Build,
-                Side::Pod,
-                conf_sysctl("ipv6", &request.ifname, "disable_ipv6", "1"),
-            )
-        })
-        // A neighbour on the bridge must not give the pod a route either.
-        .when(facts.ipv6 && v6, |plan| {
-            plan.own(
-                Phase::Build,
-                Side::Pod,
-                conf_sysctl("ipv6", &request.ifname, "accept_ra", "0"),
-            )
-        })
+    let plan = Plan::new().each(gateways, |plan, address| {
+        let gone = in_the_way(conf, facts, &address).filter(|_| request.as_plugin);
+        let plan = plan.each(gone, |plan, address| {
+            plan.ensure(Side::Host, Object::NoAddr { link: conf.bridge.clone(), address })
+        });
+        let gateway = Object::Addr { link: conf.bridge.clone(), address, route: true };
+        // What somebody else gave his bridge isn't ours to count and to take away.
+        match facts.bridge.as_ref().is_some_and(|b| b.foreign.contains(&address)) {
+            true => plan.ensure(Side::Host, gateway),
+            false => common(request, plan, gateway),
+        }
+    });
+    let plan = forward(plan, facts, forwards && v4, forwards && v6);
+    let plan = guard_v6(plan, request, facts, leases, v6)
         .ensure(Side::Pod, Object::Up { link: "lo".into() })
         .own(Phase::Build, Side::Pod, Object::Up { link: link() })
         .each(&leases.addrs, |plan, a| {
-            plan.own(Phase::Build, Side::Pod, Object::Addr { link: link(), address: a.address })
+            let address = Object::Addr { link: link(), address: a.address, route: true };
+            plan.own(Phase::Build, Side::Pod, address)
         })
-        .each(routes(request, conf, facts, leases), |plan, (dst, via)| {
-            plan.own(Phase::Build, Side::Pod, Object::Route { link: link(), dst, via })
+        .each(pod_routes(request, facts, leases), |plan, route| {
+            plan.own(Phase::Build, Side::Pod, route)
         });
     Ok(plan
         .when(conf.ip_masq, |plan| plan.each(&leases.addrs, |plan, a| masquerade(plan, a.address))))
 }
 
-/// An address's masquerade; its own network stays as it is.
-fn masquerade(plan: Plan, address: IpNet) -> Plan {
-    own_network(plan, address).own(
-        Phase::Open,
-        Side::Host,
-        Object::Entry(Entry::Masqueraded(address.addr())),
-    )
-}
-
-/// The table, and in it the network whose members see each other's true addresses.
-pub fn own_network(plan: Plan, address: IpNet) -> Plan {
-    plan.share(Phase::Close, Object::Ruleset)
-        .share(Phase::Close, Object::Entry(Entry::Own(address.trunc())))
-}
-
 /// The gateway addresses of the bridge. They must not be at odds with what it has.
-fn gateways(conf: &conf::Bridge, facts: &Facts, leases: &Leases) -> Result<Vec<IpNet>> {
+fn gateways(
+    request: &Request,
+    conf: &conf::Bridge,
+    facts: &Facts,
+    leases: &Leases,
+) -> Result<Vec<IpNet>> {
     if !conf.is_gateway {
         return Ok(Vec::new());
     }
@@ -137,8 +141,7 @@ fn gateways(conf: &conf::Bridge, facts: &Facts, leases: &Leases) -> Result<Vec<I
         let Some(gateway) = lease.gateway else { continue };
         let address = IpNet::new(gateway, lease.address.prefix_len()).unwrap_or(lease.address);
         let there = facts.bridge.as_ref().map_or(&[][..], |b| &b.addrs);
-        let other = |a: &&IpNet| a.addr().is_ipv4() && address.addr().is_ipv4() && **a != address;
-        if let (Some(other), false) = (there.iter().find(other), conf.force_address) {
+        if let (Some(other), false) = (in_the_way(conf, facts, &address), conf.force_address) {
             let what = format!("use bridge {} as the gateway {address}", conf.bridge);
             return Err(Error::new(
                 Kind::Taken,
@@ -147,12 +150,28 @@ fn gateways(conf: &conf::Bridge, facts: &Facts, leases: &Leases) -> Result<Vec<I
             )
             .hint("choose another bridge or subnet, or set forceAddress"));
         }
-        if !there.contains(&address) {
+        if !there.contains(&address) && !request.as_plugin {
             no_clash(conf, facts, address)?;
         }
         wanted.push(address);
     }
     Ok(wanted)
+}
+
+/// An address that the bridge has and that can't be beside this one: any other of IPv4,
+/// of IPv6 one whose subnet overlaps.
+fn in_the_way(conf: &conf::Bridge, facts: &Facts, address: &IpNet) -> Option<IpNet> {
+    debug_assert!(conf.is_gateway);
+    let there = facts.bridge.as_ref().map_or(&[][..], |b| &b.addrs);
+    if there.contains(address) {
+        return None;
+    }
+    let clashes = |other: &&IpNet| match (other, address) {
+        (IpNet::V4(_), IpNet::V4(_)) => true,
+        (IpNet::V6(a), IpNet::V6(b)) => a.contains(&b.addr()) || b.contains(&a.addr()),
+        _ => false,
+    };
+    there.iter().find(clashes).copied()
 }
 
 /// A new subnet must not hide anything that the host reaches already.
@@ -168,60 +187,4 @@ fn no_clash(conf: &conf::Bridge, facts: &Facts, address: IpNet) -> Result<()> {
         )
         .hint("choose another subnet in the network's list")),
     }
-}
-
-/// The pod's routes: those of the list, and a default route where the bridge
-/// is the default gateway. A pod has one default route a family: its first network's.
-fn routes(
-    request: &Request,
-    conf: &conf::Bridge,
-    facts: &Facts,
-    leases: &Leases,
-) -> Vec<(IpNet, Option<IpAddr>)> {
-    let gateway_of = |dst: &IpNet| {
-        leases
-            .addrs
-            .iter()
-            .find(|a| a.address.addr().is_ipv4() == dst.addr().is_ipv4())
-            .and_then(|a| a.gateway)
-    };
-    let mut routes: Vec<_> = Vec::new();
-    if conf.is_default_gateway {
-        for lease in &leases.addrs {
-            let any = if lease.address.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-            routes.extend(any.parse().ok().map(|dst: IpNet| (dst, lease.gateway)));
-        }
-    }
-    for route in &leases.routes {
-        let via = route.gw.or_else(|| gateway_of(&route.dst));
-        let has_family =
-            leases.addrs.iter().any(|a| a.address.addr().is_ipv4() == route.dst.addr().is_ipv4());
-        if has_family && !routes.iter().any(|(dst, _)| *dst == route.dst) {
-            routes.push((route.dst, via));
-        }
-    }
-    let taken = |dst: &IpNet| {
-        if dst.addr().is_ipv4() { facts.pod_default_v4 } else { facts.pod_default_v6 }
-    };
-    routes.retain(|(dst, _)| dst.prefix_len() > 0 || (request.default_route && !taken(dst)));
-    routes
-}
-
-/// With forwarding on, a host stops listening to router advertisements unless
-/// accept_ra is 2, and loses its own default route.
-fn forward_v6(plan: Plan, facts: &Facts) -> Plan {
-    plan.each(&facts.ra_uplinks, |plan, link| {
-        plan.ensure(Side::Host, conf_sysctl("ipv6", link, "accept_ra", "2"))
-    })
-    .ensure(Side::Host, sysctl("net.ipv6.conf.all.forwarding", "1"))
-}
-
-fn sysctl(key: &str, value: &str) -> Object {
-    Object::Sysctl { path: path_of(key), value: value.into() }
-}
-
-/// `net.FAMILY.conf.LINK.KEY`; a link's name may have dots.
-fn conf_sysctl(family: &str, link: &str, key: &str, value: &str) -> Object {
-    let path = ["net", family, "conf", link, key].map(str::to_owned).to_vec();
-    Object::Sysctl { path, value: value.into() }
 }

@@ -84,6 +84,11 @@ enum Verb {
     Map(FormatArgs),
     /// Make, list, enter and remove network namespaces with names, as ip netns does
     Ns(ns::NsArgs),
+    /// Lay down the names of the CNI plugins: links to this program
+    Install {
+        /// The directory that runtimes look for plugins in, as /opt/cni/bin
+        dir: PathBuf,
+    },
     /// Attach or detach as an OCI hook: the container's state on stdin
     Hook(oci::HookArgs),
 }
@@ -231,6 +236,7 @@ fn dispatch(
         Verb::Gc(args) => gc(context, &args, out),
         Verb::Map(args) => map(context, args, out),
         Verb::Ns(args) => ns::run(context, &args, out, err),
+        Verb::Install { dir } => install(&dir, out),
         Verb::Hook(args) => oci::hook(context, &args, &mut std::io::stdin().lock(), err),
     }
 }
@@ -313,6 +319,15 @@ fn gc(context: &Context, args: &GcArgs, out: &mut dyn Write) -> Result<i32> {
     Ok(if failed { Kind::Failed.exit_code() } else { 0 })
 }
 
+fn install(dir: &Path, out: &mut dyn Write) -> Result<i32> {
+    let program =
+        std::env::current_exe().map_err(|e| Error::io("find the file of this program", &e))?;
+    for place in super::install::install(&program, dir)? {
+        print(out, &format!("{}\n", place.display()))?;
+    }
+    Ok(0)
+}
+
 fn map(context: &Context, format: FormatArgs, out: &mut dyn Write) -> Result<i32> {
     let map = verbs::map::map(context)?;
     match format.or(Format::Table) {
@@ -331,7 +346,18 @@ fn wanted(context: &Context, args: &AttachArgs) -> Result<(Wanted, Target)> {
     };
     let container = container(context, &args.name, Some(&target))?;
     let ifname = args.name.ifname.clone();
-    Ok((Wanted { network, container, ifname, wishes, default_route: true, bundle: None }, target))
+    Ok((
+        Wanted {
+            network,
+            container,
+            ifname,
+            wishes,
+            default_route: true,
+            bundle: None,
+            part: None,
+        },
+        target,
+    ))
 }
 
 /// An attachment by name: its namespace may be long gone.
@@ -346,7 +372,7 @@ fn name(context: &Context, args: &NameArgs) -> Result<Id> {
         Err(e) => return Err(e),
     };
     let container = container(context, args, target(args).ok().flatten().as_ref())?;
-    Ok(Id { network, container, ifname: args.ifname.clone() })
+    Ok(Id { network, container, ifname: args.ifname.clone(), part: String::new() })
 }
 
 fn check_words(args: &NameArgs) -> Result<()> {

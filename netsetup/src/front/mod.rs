@@ -2,6 +2,7 @@
 
 pub mod cli;
 mod ns;
+pub mod cni;
+pub mod install;
 pub mod oci;
-pub mod result;
 mod show;

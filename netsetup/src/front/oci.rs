@@ -189,6 +189,7 @@ fn wanted(context: &Context, args: &HookArgs, state: &State) -> Result<Vec<Wante
             wishes,
             default_route: i == 0,
             bundle: Some(state.bundle().to_string_lossy().into_owned()),
+            part: None,
         });
     }
     Ok(all)

@@ -252,7 +252,8 @@ impl Lease {
     /// Claims the address. [`Kind::Taken`], naming the owner, if it is leased, be it to
     /// this very container; [`Kind::Input`] if the names can't be told apart in a file of two lines.
     pub fn make(&self) -> Result<()> {
-        let owner = self.owner()?;
+        self.check_names()?;
+        let owner = self.owner();
         let content = format!("{}\r\n{}", owner.id, owner.ifname);
         let mut lock = None;
         for _ in 0..ROUNDS {
@@ -275,7 +276,7 @@ impl Lease {
     /// Gives the address back if it is leased to this container and interface. False,
     /// and nothing done, if it isn't or is somebody else's.
     pub fn drop(&self) -> Result<bool> {
-        let ours = self.owner()?;
+        let ours = self.owner();
         let _lock = Lock::existing_file(&self.dir.join("lock"), LOCK_WAIT)?;
         Ok(keep::remove_if(&self.dir, &self.name(), LOCK_WAIT, |bytes| {
             parse(bytes).as_ref() == Some(&ours)
@@ -286,8 +287,12 @@ impl Lease {
         self.ip.to_canonical().to_string()
     }
 
-    /// Our own names, if the two lines can hold them: host-local trims the id.
-    fn owner(&self) -> Result<Owner> {
+    fn owner(&self) -> Owner {
+        Owner { id: self.id.clone(), ifname: self.ifname.clone() }
+    }
+
+    /// Whether the two lines can hold our names: host-local trims the id.
+    fn check_names(&self) -> Result<()> {
         let bad = |text: &str| {
             text.is_empty() || text.trim() != text || text.contains(['\r', '\n', '\0'])
         };
@@ -297,8 +302,24 @@ impl Lease {
                 return Err(Error::input(format!("lease {}", self.ip), why));
             }
         }
-        Ok(Owner { id: self.id.clone(), ifname: self.ifname.clone() })
+        Ok(())
     }
+}
+
+/// The leases of one interface of a container; old host-locals wrote no interface.
+pub fn leases_of(dir: &Path, id: &str, ifname: &str) -> Result<Vec<Lease>> {
+    let mut found = Vec::new();
+    for ip in read_names(dir)? {
+        let owner = owner(dir, ip)?.filter(|o| o.id == id && ["", ifname].contains(&&*o.ifname));
+        found.extend(owner.map(|o| Lease {
+            dir: dir.to_owned(),
+            ip,
+            id: o.id,
+            ifname: o.ifname,
+            set: 0,
+        }));
+    }
+    Ok(found)
 }
 
 /// All leases that have an owner, sorted by address; none if the directory is missing.

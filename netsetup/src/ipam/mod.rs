@@ -2,13 +2,14 @@
 
 mod assign;
 pub mod host_local;
+mod resolv_conf;
 
 use std::{net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use self::assign::{Assigned, Leases, lease};
+pub use self::assign::{Asked, Assigned, Leases, lease, lease_dir};
 use crate::error::{Error, Kind};
 
 /// Addresses of one subnet that may be leased.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::driver::Request;
-use crate::driver::bridge::own_network;
+use crate::driver::own_network;
 use crate::error::{Error, Kind, Result};
 use crate::ipam::Leases;
 use crate::kernel::ruleset::Entry;

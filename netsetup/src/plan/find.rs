@@ -59,7 +59,16 @@ pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
             Some(link) if link.up() => Found::Same,
             Some(_) => Found::Differs("it is down".into()),
         }),
-        Object::Addr { link, address } => find_addr(world, step.at, link, *address),
+        Object::Addr { link, address, .. } => find_addr(world, step.at, link, *address),
+        Object::NoAddr { link, address } => Ok(match find_addr(world, step.at, link, *address)? {
+            Found::Absent => Found::Same,
+            _ => Found::Differs("it is there".into()),
+        }),
+        Object::LinkAttr { link, attr, value } => Ok(match world.rtnl(step.at)?.link(link)? {
+            None => Found::Absent,
+            Some(link) if attr.of(&link) == *value => Found::Same,
+            Some(link) => Found::Differs(format!("it is {}", attr.of(&link))),
+        }),
         Object::Route { .. } => find_route(world, step),
         Object::Sysctl { path, value } => {
             Ok(match world.sysctls(step.at, |proc| proc.read(path))? {
@@ -130,9 +139,11 @@ fn find_veth(world: &mut World, veth: &Veth) -> Result<Found> {
     if !world.mark.is(outer.alias.as_deref()) {
         wrong.push(format!("its alias isn't {:?}", world.mark.to_string()));
     }
-    let master = world.host.link(&veth.master)?.map(|m| m.index);
-    if outer.master.is_none() || outer.master != master {
-        wrong.push(format!("it isn't a port of {}", veth.master));
+    if !veth.master.is_empty() {
+        let master = world.host.link(&veth.master)?.map(|m| m.index);
+        if outer.master.is_none() || outer.master != master {
+            wrong.push(format!("it isn't a port of {}", veth.master));
+        }
     }
     if outer.mac != Some(veth.mac.0) {
         wrong.push(format!("its MAC address isn't {}", veth.mac));
@@ -178,7 +189,7 @@ fn find_addr(world: &mut World, at: Side, link: &str, address: ipnet::IpNet) -> 
 }
 
 fn find_route(world: &mut World, step: &Step) -> Result<Found> {
-    let Object::Route { link, dst, via } = &step.what else { return Ok(Found::Absent) };
+    let Object::Route { link, dst, via, attrs } = &step.what else { return Ok(Found::Absent) };
     let rtnl = world.rtnl(step.at)?;
     let Some(info) = rtnl.link(link)? else { return Ok(Found::Absent) };
     let family = if dst.addr().is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
@@ -186,7 +197,9 @@ fn find_route(world: &mut World, step: &Step) -> Result<Found> {
     let routes = rtnl.routes(family)?;
     let to_there: Vec<_> = routes
         .iter()
-        .filter(|r| r.dst == wanted && r.table == u32::from(libc::RT_TABLE_MAIN))
+        .filter(|r| {
+            r.dst == wanted && r.table == attrs.table.unwrap_or(u32::from(libc::RT_TABLE_MAIN))
+        })
         .collect();
     if to_there.iter().any(|r| r.gateway == *via && r.oif == Some(info.index)) {
         return Ok(Found::Same);

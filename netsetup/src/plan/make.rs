@@ -7,11 +7,12 @@ use podkeel_wire::rt::{self, Link};
 
 use super::find::{Found, find};
 use super::make_nft::make_nft;
-use super::object::{Bridge, Object, Side, Veth};
+use super::object::{Bridge, LinkAttr, Object, RouteAttrs, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::ruleset::Entry;
 use crate::kernel::socket::Refusal;
+use crate::request::Mac;
 
 /// Which steps of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +111,7 @@ fn missing(world: &mut World, plan: &Plan, steps: Vec<usize>) -> Result<Vec<usiz
             Found::Same => {}
             Found::Absent => todo.push(i),
             // A switch in the wrong position is put right; a thing in our place is not ours to change.
-            Found::Differs(_) if matches!(step.what, Object::Up { .. } | Object::Sysctl { .. }) => {
-                todo.push(i)
-            }
+            Found::Differs(_) if step.what.is_switch() => todo.push(i),
             Found::Differs(how) => return Err(Error::new(Kind::Taken, format!("use {step}"), how)),
         }
     }
@@ -161,7 +160,9 @@ fn make_links(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped
         }
         // Addresses and routes want an index, and it may be about to be learnt.
         let needs = match &step.what {
-            Object::Addr { link, .. } | Object::Route { link, .. } => Some(link),
+            Object::Addr { link, .. }
+            | Object::NoAddr { link, .. }
+            | Object::Route { link, .. } => Some(link),
             _ => None,
         };
         if needs.is_some_and(|link| world.rtnl(side).is_ok_and(|r| r.known_index(link).is_none())) {
@@ -187,21 +188,20 @@ fn write(world: &mut World, batch: &mut Batch, step: &Step) -> Result<()> {
                 rt::get_link(batch, link);
             }
         }
-        Object::Addr { link, address } => {
+        Object::Addr { link, address, route } => {
             let index = world.rtnl(step.at)?.index(link)?;
-            rt::new_addr(batch, &addr_of(index, *address));
+            rt::new_addr(batch, &rt::Addr { no_route: !route, ..addr_of(index, *address) });
         }
-        Object::Route { link, dst, via } => {
+        Object::NoAddr { link, address } => {
+            let index = world.rtnl(step.at)?.index(link)?;
+            rt::del_addr(batch, &addr_of(index, *address));
+        }
+        Object::Route { link, dst, via, attrs } => {
             let oif = world.rtnl(step.at)?.index(link)?;
-            rt::new_route(
-                batch,
-                &rt::Route {
-                    dst: (dst.addr(), dst.prefix_len()),
-                    gateway: *via,
-                    oif,
-                    priority: None,
-                },
-            );
+            rt::new_route(batch, &route_of(oif, *dst, *via, attrs));
+        }
+        Object::LinkAttr { link, attr, value } => {
+            rt::new_link(batch, rt::REQUEST, &attr_of(link, *attr, value)?);
         }
         _ => {}
     }
@@ -215,7 +215,46 @@ pub(super) fn addr_of(index: u32, address: ipnet::IpNet) -> rt::Addr {
         ipnet::IpNet::V4(net) if net.prefix_len() < 31 => Some(net.broadcast()),
         _ => None,
     };
-    rt::Addr { index, ip: address.addr(), prefix: address.prefix_len(), broadcast, nodad: true }
+    rt::Addr {
+        index,
+        ip: address.addr(),
+        prefix: address.prefix_len(),
+        broadcast,
+        nodad: true,
+        no_route: false,
+    }
+}
+
+/// A route as the plan has it.
+pub(super) fn route_of(
+    oif: u32,
+    dst: ipnet::IpNet,
+    gateway: Option<std::net::IpAddr>,
+    attrs: &RouteAttrs,
+) -> rt::Route {
+    rt::Route {
+        mtu: attrs.mtu,
+        advmss: attrs.advmss,
+        priority: attrs.priority,
+        table: attrs.table,
+        scope: attrs.scope.and_then(|scope| u8::try_from(scope).ok()),
+        ..rt::Route::new((dst.addr(), dst.prefix_len()), gateway, oif)
+    }
+}
+
+/// The change of a link that gives it a setting.
+pub(super) fn attr_of<'a>(link: &'a str, attr: LinkAttr, value: &str) -> Result<Link<'a>> {
+    let wrong = |why: String| Error::input(format!("set {} of link {link}", attr.name()), why);
+    let number = || value.parse::<u32>().map_err(|_| wrong(format!("{value:?} is no number")));
+    let mut change = Link { name: Some(link), ..Link::default() };
+    match attr {
+        LinkAttr::Mac => change.mac = Some(value.parse::<Mac>().map_err(wrong)?.0),
+        LinkAttr::Mtu => change.mtu = Some(number()?),
+        LinkAttr::Promisc => change.promisc = Some(value == "1"),
+        LinkAttr::Allmulti => change.allmulti = Some(value == "1"),
+        LinkAttr::Txqlen => change.txqlen = Some(number()?),
+    }
+    Ok(change)
 }
 
 /// Both ends get their final names, addresses and namespaces in one message.
@@ -223,7 +262,10 @@ pub(super) fn addr_of(index: u32, address: ipnet::IpNet) -> rt::Addr {
 /// until then the name, a hash, is the mark.
 fn write_veth(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result<()> {
     use std::os::fd::{AsFd, AsRawFd};
-    let master = world.host.index(&veth.master)?;
+    let master = match veth.master.as_str() {
+        "" => None,
+        master => Some(world.host.index(master)?),
+    };
     let pod = world.pod.as_ref().ok_or_else(|| {
         Error::new(Kind::Missing, "make a veth", "there is no pod to put its peer in")
     })?;
@@ -238,7 +280,7 @@ fn write_veth(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result<()> {
         name: Some(&veth.name),
         mac: Some(veth.mac.0),
         mtu: veth.mtu,
-        master: Some(master),
+        master,
         up: Some(true),
         kind: rt::Kind::Veth(&peer),
         ..Link::default()

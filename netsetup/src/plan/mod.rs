@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use find::{Found, check};
 pub use make::{Part, Stopped, apply};
-pub use object::{Bridge, Object, Side, Veth};
+pub use object::{Bridge, LinkAttr, Object, RouteAttrs, Side, Veth};
 pub use undo::{drop_bridge, drop_elems, drop_ruleset, is_empty, is_our_table, undo};
 pub use world::{Pod, World};
 

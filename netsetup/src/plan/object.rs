@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use podkeel_wire::rt::LinkInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::ipam::Lease;
@@ -34,8 +35,18 @@ pub enum Object {
         link: String,
         /// The address with its subnet's prefix length.
         address: IpNet,
+        /// Whether the kernel makes the subnet's route with it.
+        #[serde(default = "yes")]
+        route: bool,
     },
-    /// A route of the main table.
+    /// An address that a link must not have.
+    NoAddr {
+        /// The link.
+        link: String,
+        /// The address.
+        address: IpNet,
+    },
+    /// A route.
     Route {
         /// The link that it leads over.
         link: String,
@@ -43,6 +54,18 @@ pub enum Object {
         dst: IpNet,
         /// Next hop; `None` = on the link.
         via: Option<IpAddr>,
+        /// What else is said of it.
+        #[serde(default, skip_serializing_if = "RouteAttrs::is_empty")]
+        attrs: RouteAttrs,
+    },
+    /// A setting of a link.
+    LinkAttr {
+        /// The link.
+        link: String,
+        /// Which.
+        attr: LinkAttr,
+        /// Its value.
+        value: String,
     },
     /// A sysctl.
     Sysctl {
@@ -55,6 +78,73 @@ pub enum Object {
     Ruleset,
     /// An element of one of the table's sets or maps.
     Entry(Entry),
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What may be said of a route beside where it leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RouteAttrs {
+    /// Bytes.
+    pub mtu: Option<u32>,
+    /// Bytes.
+    pub advmss: Option<u32>,
+    /// Metric.
+    pub priority: Option<u32>,
+    /// The table; `None` = main.
+    pub table: Option<u32>,
+    /// RT_SCOPE_*; `None` = by whether there is a next hop.
+    pub scope: Option<u32>,
+}
+
+impl RouteAttrs {
+    fn is_empty(&self) -> bool {
+        *self == RouteAttrs::default()
+    }
+}
+
+/// A setting of a link that can be changed and put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkAttr {
+    /// The link-layer address.
+    Mac,
+    /// Bytes.
+    Mtu,
+    /// IFF_PROMISC, 0 or 1.
+    Promisc,
+    /// IFF_ALLMULTI, 0 or 1.
+    Allmulti,
+    /// Length of the transmit queue, packets.
+    Txqlen,
+}
+
+impl LinkAttr {
+    /// What it is on a link now.
+    pub fn of(self, link: &LinkInfo) -> String {
+        let flag = |bit: i32| u8::from(link.flags & bit as u32 != 0).to_string();
+        match self {
+            LinkAttr::Mac => link.mac.map(|mac| Mac(mac).to_string()).unwrap_or_default(),
+            LinkAttr::Mtu => link.mtu.to_string(),
+            LinkAttr::Promisc => flag(libc::IFF_PROMISC),
+            LinkAttr::Allmulti => flag(libc::IFF_ALLMULTI),
+            LinkAttr::Txqlen => link.txqlen.to_string(),
+        }
+    }
+
+    /// Its name in `ip link`.
+    pub fn name(self) -> &'static str {
+        match self {
+            LinkAttr::Mac => "address",
+            LinkAttr::Mtu => "mtu",
+            LinkAttr::Promisc => "promisc",
+            LinkAttr::Allmulti => "allmulticast",
+            LinkAttr::Txqlen => "txqueuelen",
+        }
+    }
 }
 
 /// A bridge, as we make it.
@@ -79,7 +169,7 @@ pub struct Veth {
     pub mac: Mac,
     /// Bytes, of both ends.
     pub mtu: Option<u32>,
-    /// The bridge that the host's end is a port of.
+    /// The bridge that the host's end is a port of; empty = of none.
     pub master: String,
     /// IFLA_BRPORT_MODE.
     pub hairpin: bool,
@@ -116,18 +206,31 @@ impl Object {
         match self {
             Object::Bridge(bridge) => format!("bridge:{}", bridge.name),
             Object::Ruleset => "ruleset".into(),
-            Object::Addr { link, address } => format!("addr:{link}:{address}"),
+            Object::Addr { link, address, .. } => format!("addr:{link}:{address}"),
             Object::Entry(Entry::Own(net)) => format!("own:{net}"),
             other => other.to_string(),
         }
     }
 
+    /// Whether it is something that is set, not something that is made.
+    pub fn is_switch(&self) -> bool {
+        matches!(
+            self,
+            Object::Up { .. }
+                | Object::Sysctl { .. }
+                | Object::LinkAttr { .. }
+                | Object::NoAddr { .. }
+        )
+    }
+
     /// The link that it is on, and so the link that it dies with.
     pub fn link(&self) -> Option<&str> {
         match self {
-            Object::Up { link } | Object::Addr { link, .. } | Object::Route { link, .. } => {
-                Some(link)
-            }
+            Object::Up { link }
+            | Object::Addr { link, .. }
+            | Object::NoAddr { link, .. }
+            | Object::Route { link, .. }
+            | Object::LinkAttr { link, .. } => Some(link),
             // net.ipv4.conf.eth0.forwarding
             Object::Sysctl { path, .. } if path.len() == 5 && path[2] == "conf" => Some(&path[3]),
             _ => None,
@@ -142,19 +245,30 @@ impl fmt::Display for Object {
                 write!(f, "lease {} for {}/{}", lease.ip, lease.id, lease.ifname)
             }
             Object::Bridge(bridge) => write!(f, "bridge {}", bridge.name),
+            Object::Veth(veth) if veth.master.is_empty() => {
+                write!(f, "veth {} with peer {} in the pod", veth.name, veth.peer)
+            }
             Object::Veth(veth) => write!(
                 f,
                 "veth {} on {} with peer {} in the pod",
                 veth.name, veth.master, veth.peer
             ),
             Object::Up { link } => write!(f, "link {link} up"),
-            Object::Addr { link, address } => write!(f, "address {address} dev {link}"),
-            Object::Route { link, dst, via } => {
+            Object::Addr { link, address, .. } => write!(f, "address {address} dev {link}"),
+            Object::NoAddr { link, address } => write!(f, "no address {address} dev {link}"),
+            Object::LinkAttr { link, attr, value } => {
+                write!(f, "link {link} {} {value}", attr.name())
+            }
+            Object::Route { link, dst, via, attrs } => {
                 let dst =
                     if dst.prefix_len() == 0 { "default".to_owned() } else { dst.to_string() };
                 match via {
-                    Some(via) => write!(f, "route {dst} via {via} dev {link}"),
-                    None => write!(f, "route {dst} dev {link}"),
+                    Some(via) => write!(f, "route {dst} via {via} dev {link}")?,
+                    None => write!(f, "route {dst} dev {link}")?,
+                }
+                match attrs.table {
+                    Some(table) => write!(f, " table {table}"),
+                    None => Ok(()),
                 }
             }
             Object::Sysctl { path, value } => write!(f, "sysctl {}={value}", dotted(path)),

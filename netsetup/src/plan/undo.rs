@@ -6,8 +6,8 @@ use podkeel_wire::nf::Elem;
 use podkeel_wire::rt;
 
 use super::find::same_value;
-use super::make::{Part, addr_of};
-use super::object::{Object, Side, Veth};
+use super::make::{Part, addr_of, attr_of, route_of};
+use super::object::{LinkAttr, Object, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Result};
 use crate::kernel::ruleset::{self, SETS, TABLE};
@@ -60,6 +60,9 @@ fn drop_step(
             if step.at == Side::Pod && path.first().is_some_and(|part| part == "net") =>
         {
             put_back(world, step.at, path, value, before)
+        }
+        (Hold::Borrow { before }, Object::LinkAttr { link, attr, value }) => {
+            put_attr_back(world, step.at, link, *attr, value, before)
         }
         (Hold::Borrow { .. }, _) | (Hold::Own, Object::Entry(_)) => Ok(()),
         (Hold::Own, Object::Lease(lease)) => lease.drop().map(|_| ()),
@@ -144,6 +147,33 @@ fn put_back(world: &mut World, at: Side, path: &[String], value: &str, before: &
     })
 }
 
+/// A setting of a link, unless somebody changed it since.
+fn put_attr_back(
+    world: &mut World,
+    at: Side,
+    link: &str,
+    attr: LinkAttr,
+    value: &str,
+    before: &str,
+) -> Result<()> {
+    if at == Side::Pod && world.pod.is_none() {
+        return Ok(());
+    }
+    let rtnl = world.rtnl(at)?;
+    let is_ours = rtnl.link(link)?.is_some_and(|info| attr.of(&info) == value);
+    if !is_ours {
+        return Ok(());
+    }
+    let mut batch = rtnl.socket.batch();
+    rt::new_link(&mut batch, rt::REQUEST, &attr_of(link, attr, before)?);
+    match rtnl.socket.exchange(batch, |_| {})?.first() {
+        Some(r) if r.errno != libc::ENODEV => {
+            Err(r.error(format!("put back {} of link {link} in the {at}", attr.name())))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn drop_on_link(world: &mut World, at: Side, object: &Object) -> Result<()> {
     if at == Side::Pod && world.pod.is_none() {
         return Ok(());
@@ -153,15 +183,15 @@ fn drop_on_link(world: &mut World, at: Side, object: &Object) -> Result<()> {
     let Some(info) = rtnl.link(link)? else { return Ok(()) };
     let mut batch = rtnl.socket.batch();
     match object {
+        Object::Up { link } => {
+            let down = rt::Link { name: Some(link), up: Some(false), ..rt::Link::default() };
+            rt::new_link(&mut batch, rt::REQUEST, &down);
+        }
         Object::Addr { address, .. } => {
             rt::del_addr(&mut batch, &addr_of(info.index, *address));
         }
-        Object::Route { dst, via, .. } => {
-            let dst = (dst.addr(), dst.prefix_len());
-            rt::del_route(
-                &mut batch,
-                &rt::Route { dst, gateway: *via, oif: info.index, priority: None },
-            );
+        Object::Route { dst, via, attrs, .. } => {
+            rt::del_route(&mut batch, &route_of(info.index, *dst, *via, attrs));
         }
         _ => return Ok(()),
     }
@@ -184,7 +214,7 @@ fn drop_shared(world: &mut World, step: &Step) -> Result<()> {
             drop_elems(world.nft()?, &[(entry.set(), entry.elem(""))], &ours)
         }
         Object::Ruleset => drop_ruleset(world.nft()?),
-        Object::Addr { link, address } => drop_shared_addr(world, link, *address),
+        Object::Addr { link, address, .. } => drop_shared_addr(world, link, *address),
         _ => Ok(()),
     }
 }
@@ -215,7 +245,11 @@ fn drop_shared_addr(world: &mut World, link: &str, address: ipnet::IpNet) -> Res
         .iter()
         .any(|a| a.ip == address.addr() && a.prefix == address.prefix_len() && is_ours(a.proto))
     {
-        drop_on_link(world, Side::Host, &Object::Addr { link: link.to_owned(), address })?;
+        drop_on_link(
+            world,
+            Side::Host,
+            &Object::Addr { link: link.to_owned(), address, route: true },
+        )?;
     }
     Ok(())
 }

@@ -9,13 +9,12 @@ use super::{Context, PATIENCE, Target, Wanted};
 use crate::driver::{self, Request};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::facts::{self, Facts};
-use crate::front::result::CniResult;
 use crate::ipam::{self, Leases};
-use crate::kernel::{Netns, Rtnl};
+use crate::kernel::Rtnl;
 use crate::names::Mark;
 use crate::plan::{Object, Part, Plan, Pod, Stopped, World, apply};
 use crate::record::{self, Attachment, Read, State, boot_id, kept};
-use crate::result;
+use crate::result::{CniResult, of_plan::of_plan};
 
 /// What `add` did.
 #[derive(Debug)]
@@ -31,6 +30,8 @@ pub enum Outcome {
 pub struct Added {
     /// Its record.
     pub attachment: Attachment,
+    /// The answer.
+    pub result: CniResult,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -62,14 +63,16 @@ pub fn add(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
 }
 
 fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome> {
-    not_the_host(&target.netns)?;
+    not_the_host(&target)?;
     let id = wanted.id();
     let process = target.process;
     let mut pod = Pod::open(target.netns)?;
     if let Some(there) = settle_earlier(context, wanted, &mut pod)? {
         return Ok(Outcome::Already(Box::new(there)));
     }
-    must_be_free(context, wanted, &mut pod)?;
+    if wanted.makes_interface() {
+        must_be_free(context, wanted, &mut pod)?;
+    }
     let mut world = World::new(Rtnl::open()?, Some(pod), new_mark(context, wanted)?);
     for _ in 0..LEASE_TRIES {
         let lock = context.lock_unless_signal()?;
@@ -84,6 +87,7 @@ fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
                 prepared.leases.remember();
                 return Ok(Outcome::Added(Box::new(Added {
                     attachment,
+                    result: prepared.result,
                     warnings: prepared.warnings,
                 })));
             }
@@ -108,7 +112,7 @@ const LEASE_TRIES: u32 = 50;
 
 /// What `add` would do, without doing it.
 pub fn explain(context: &Context, wanted: &Wanted, target: Target) -> Result<Prepared> {
-    not_the_host(&target.netns)?;
+    not_the_host(&target)?;
     let mut pod = Pod::open(target.netns)?;
     must_be_free(context, wanted, &mut pod)?;
     let mut world = World::new(Rtnl::open()?, Some(pod), new_mark(context, wanted)?);
@@ -118,12 +122,18 @@ pub fn explain(context: &Context, wanted: &Wanted, target: Target) -> Result<Pre
 /// Facts, leases, plan.
 fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prepared> {
     let sysctls = wanted.sysctls();
-    let mut facts = Facts::read(&wanted.network, &world.mark, &mut world.host)?;
-    tell_ours(context, &mut facts, wanted)?;
+    let leases = addresses(context, wanted)?;
+    let mut facts = Facts::read(&wanted.network, &leases, &world.mark, &mut world.host)?;
+    if wanted.part.is_none() {
+        facts.read_reach(&wanted.network, &mut world.host)?;
+        tell_ours(context, &mut facts, wanted)?;
+    }
     if let Some(pod) = &mut world.pod {
         facts.read_pod(pod, &sysctls)?;
+        if !wanted.makes_interface() {
+            facts.read_pod_link(pod, &wanted.ifname)?;
+        }
     }
-    let leases = ipam::lease(wanted, &context.roots)?;
     let request = Request {
         network: wanted.network.clone(),
         container: wanted.container.clone(),
@@ -131,19 +141,46 @@ fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prep
         wishes: wanted.wishes.clone(),
         sysctls,
         default_route: wanted.default_route,
+        as_plugin: wanted.part.is_some(),
         mark: world.mark.clone(),
     };
     let plan = driver::plan(&request, &facts, &leases)?;
-    crate::ports::free(&plan)?;
-    let mut warnings = match wanted.network.forwards() {
-        true => facts::forward_drops(world.nft()?, &wanted.network)?,
-        false => Vec::new(),
-    };
-    warnings.extend(kept_default_route(wanted, &facts, &leases));
+    // A runtime keeps a port for its pod by listening there itself, and the reference
+    // leaves what is forwarded to another plugin.
+    let mut warnings = Vec::new();
+    if wanted.part.is_none() {
+        crate::ports::free(&plan)?;
+        if wanted.network.forwards() {
+            warnings = facts::forward_drops(world.nft()?, &wanted.network)?;
+        }
+        warnings.extend(kept_default_route(wanted, &facts, &leases));
+    }
     let sandbox =
         world.pod.as_ref().map(|p| p.netns.path.display().to_string()).unwrap_or_default();
-    let result = result::of_plan(&plan, &leases, &sandbox, wanted.network.dns());
+    let dns = wanted.network.dns().or(leases.dns.as_ref()).cloned().unwrap_or_default();
+    let mut result = of_plan(&plan, &leases, &sandbox, dns);
+    if wanted.part.is_some() {
+        result.routes = driver::wanted_routes(&request, &leases);
+    }
     Ok(Prepared { plan, result, warnings, leases })
+}
+
+/// The addresses that come with the call, or those that the network's list gives.
+fn addresses(context: &Context, wanted: &Wanted) -> Result<Leases> {
+    if let Some(given) = wanted.part.as_ref().and_then(|part| part.given.as_ref()) {
+        let mut leases = given.clone();
+        if wanted.network.has_gateway() {
+            leases.know_gateways();
+        }
+        return Ok(leases);
+    }
+    let asked = ipam::Asked {
+        network: &wanted.network,
+        container: &wanted.container,
+        ifname: &wanted.ifname,
+        ips: &wanted.wishes.ips,
+    };
+    ipam::lease(asked, &context.roots)
 }
 
 /// A pod has one default route a family. One that it has already stays.
@@ -169,15 +206,15 @@ fn tell_ours(context: &Context, facts: &mut Facts, wanted: &Wanted) -> Result<()
     }
     let held = keep::keys(&context.held()?).map_err(|e| kept("list what is held", &e))?;
     bridge.foreign.retain(|address| {
-        let object = Object::Addr { link: conf.bridge.clone(), address: *address };
+        let object = Object::Addr { link: conf.bridge.clone(), address: *address, route: true };
         !held.contains(&keep::file_name(&object.key()))
     });
     Ok(())
 }
 
-fn not_the_host(netns: &Netns) -> Result<()> {
-    if Netns::own()?.same(netns) {
-        let what = format!("attach {}", netns.path.display());
+fn not_the_host(target: &Target) -> Result<()> {
+    if target.is_host()? {
+        let what = format!("attach {}", target.netns.path.display());
         return Err(Error::input(what, "it is the host's own network namespace")
             .hint("the container must have a network namespace of its own"));
     }
@@ -189,7 +226,7 @@ fn new_mark(context: &Context, wanted: &Wanted) -> Result<Mark> {
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .ctx(|| "choose a random attachment id".into())?;
     let (root, random) = (context.roots.id()?, u64::from_ne_bytes(bytes));
-    Ok(Mark::new(root, random, &wanted.network.name, &wanted.container, &wanted.ifname))
+    Ok(wanted.id().mark(root, random))
 }
 
 /// Looks at an earlier record of the same attachment. A complete one of this
@@ -261,7 +298,7 @@ fn describe(
     Ok(Attachment {
         state: State::Adding,
         id: wanted.id(),
-        source: wanted.network.source.to_string(),
+        source: wanted.source(),
         mark: world.mark.clone(),
         boot: boot_id()?,
         netns: pod.netns.id(&pod.rtnl.socket),

@@ -29,6 +29,15 @@ impl Checked {
 /// # Errors
 /// [`Kind::Missing`] where there is no such attachment, or its namespace is gone.
 pub fn check(context: &Context, id: &Id) -> Result<Checked> {
+    check_but(context, id, &|_| {})
+}
+
+/// The same, when `change` has adapted the plan to what came after it.
+pub(super) fn check_but(
+    context: &Context,
+    id: &Id,
+    change: &dyn Fn(&mut plan::Plan),
+) -> Result<Checked> {
     let what = || format!("check {id}");
     let record = Record::open_locked(&context.roots.net(), &id.relative(), Wait::Until(PATIENCE))
         .map_err(|e| {
@@ -71,6 +80,8 @@ pub fn check(context: &Context, id: &Id) -> Result<Checked> {
         )));
     }
     let mut world = World::new(Rtnl::open()?, Some(pod), attachment.mark.clone());
-    let steps = plan::check(&mut world, &attachment.plan)?;
+    let mut adapted = attachment.plan.clone();
+    change(&mut adapted);
+    let steps = plan::check(&mut world, &adapted)?;
     Ok(Checked { attachment, steps })
 }

@@ -1,5 +1,7 @@
 //! del: the record's plan, undone. Absent is success; errors are collected.
 
+use std::path::PathBuf;
+
 use podkeel_keep::{self as keep, Lock, Record, Wait};
 
 use super::alive;
@@ -27,12 +29,18 @@ pub enum Deleted {
 /// The first thing that could not be undone; everything else was. The record
 /// stays then, so that the next `del` or `gc` tries again.
 pub fn del(context: &Context, id: &Id) -> Result<Deleted> {
+    del_with(context, id, &[context.roots.leases.join(&id.network)])
+}
+
+/// The same, where leases may lie elsewhere: without a record they are looked for in
+/// these directories.
+pub fn del_with(context: &Context, id: &Id, lease_dirs: &[PathBuf]) -> Result<Deleted> {
     context.trust()?;
     let record =
         match Record::open_locked(&context.roots.net(), &id.relative(), Wait::Until(PATIENCE)) {
             Ok(record) => record,
             Err(e) if e.is_missing() => {
-                let swept = sweep::owner(context, id, Known::Missing)?;
+                let swept = sweep::owner(context, id, Known::Missing, lease_dirs)?;
                 context.tidy_container(&id.container);
                 return Ok(if swept { Deleted::Swept } else { Deleted::Absent });
             }
@@ -99,7 +107,10 @@ pub(super) fn take_down(context: &Context, id: &Id, mut record: Record) -> Resul
             let mut world = World::new(Rtnl::open()?, pod, attachment.mark.clone());
             release_all(context, &mut world, &attachment, &[], None)
         }
-        Read::Torn => sweep::owner(context, id, Known::Torn).err().into_iter().collect(),
+        Read::Torn => {
+            let dir = context.roots.leases.join(&id.network);
+            sweep::owner(context, id, Known::Torn, &[dir]).err().into_iter().collect()
+        }
     };
     if errors.is_empty() {
         errors

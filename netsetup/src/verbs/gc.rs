@@ -243,9 +243,11 @@ fn leases(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
         .collect();
     for (network, _) in conf::names(&context.roots) {
         let list = conf::find(&network, &context.roots).ok();
-        let ipam = list.as_ref().and_then(|list| list.bridge()?.ipam.as_ref());
-        let root = ipam.and_then(|ipam| ipam.data_dir.as_ref()).unwrap_or(&context.roots.leases);
-        let dir = root.join(&network);
+        let ipam = list.as_ref().and_then(|list| list.ipam()?.host_local());
+        let dir = match ipam {
+            Some(ipam) => ipam::lease_dir(&network, ipam, &context.roots),
+            None => context.roots.leases.join(&network),
+        };
         for lease in ipam::host_local::leases(&dir)? {
             if recorded.contains(&(network.clone(), lease.id.clone(), lease.ifname.clone())) {
                 continue;

@@ -7,6 +7,7 @@ mod del;
 pub mod gc;
 pub mod map;
 pub mod ns;
+mod plugin;
 mod sweep;
 
 use std::sync::Arc;
@@ -15,14 +16,17 @@ use std::time::{Duration, Instant};
 
 pub use add::{Added, Outcome, Prepared, add, explain};
 pub use check::{Checked, check};
-pub use del::{Deleted, del, del_container};
+pub use del::{Deleted, del, del_container, del_with};
+pub use plugin::{Remains, Valid, check_part, collect, detach, has_record, status};
 use podkeel_keep::{self as keep, Lock, Wait};
 
-use crate::conf::Network;
+use crate::conf::{self, Network};
 use crate::error::{Error, Kind, Result};
+use crate::ipam::Leases;
 use crate::kernel::Netns;
 use crate::record::{Id, Process, kept};
 use crate::request::{SysctlSetting, Wishes};
+use crate::result::CniResult;
 use crate::roots::Roots;
 
 /// How long one netsetup waits for another that is at work on the same thing.
@@ -154,6 +158,21 @@ pub struct Wanted {
     pub default_route: bool,
     /// The container's bundle, where a runtime's hook asks.
     pub bundle: Option<String>,
+    /// What a call as CNI plugin brings along.
+    pub part: Option<Part>,
+}
+
+/// A runtime's call of one plugin of a chain.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// Its name among the parts of the attachment, empty where it makes the interface.
+    pub name: String,
+    /// By what it was asked for: two calls that mean the same have the same.
+    pub asked: String,
+    /// Addresses that come from elsewhere: another address manager, or `prevResult`.
+    pub given: Option<Leases>,
+    /// What the plugins before this one have made.
+    pub prev: Option<CniResult>,
 }
 
 impl Wanted {
@@ -169,10 +188,24 @@ impl Wanted {
         last
     }
 
+    /// Whether the pod gets an interface of this name from it.
+    pub fn makes_interface(&self) -> bool {
+        self.network.plugins.iter().any(conf::Plugin::makes_interface)
+    }
+
+    /// What its record says of where it came from.
+    pub fn source(&self) -> String {
+        match &self.part {
+            Some(part) => part.asked.clone(),
+            None => self.network.source.to_string(),
+        }
+    }
+
     /// The three words that name it.
     pub fn id(&self) -> Id {
         let (network, container) = (self.network.name.clone(), self.container.clone());
-        Id { network, container, ifname: self.ifname.clone() }
+        let part = self.part.as_ref().map(|part| part.name.clone()).unwrap_or_default();
+        Id { network, container, ifname: self.ifname.clone(), part }
     }
 }
 
@@ -203,6 +236,11 @@ impl Target {
                 Err(Error::new(Kind::Missing, what, "no such process, or it has ended"))
             }
         }
+    }
+
+    /// Whether it is the namespace that netsetup itself is in.
+    pub fn is_host(&self) -> Result<bool> {
+        Ok(Netns::own()?.same(&self.netns))
     }
 
     /// The pod behind a namespace's path.

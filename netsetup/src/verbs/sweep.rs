@@ -1,6 +1,8 @@
 //! Without a record the marks are what is left to go by: links by their alias,
 //! nftables elements by their comment, leases by what is in them.
 
+use std::path::PathBuf;
+
 use podkeel_wire::nf::Elem;
 use podkeel_wire::rt::LinkInfo;
 
@@ -9,7 +11,7 @@ use crate::error::{Context as _, Result};
 use crate::ipam;
 use crate::kernel::ruleset::{SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
-use crate::names::{self, Mark};
+use crate::names;
 use crate::plan::drop_elems;
 use crate::record::Id;
 
@@ -75,18 +77,25 @@ pub(super) enum Known {
     Torn,
 }
 
-/// Takes away everything that wears the mark of this attachment, whichever life of it.
-pub(super) fn owner(context: &Context, id: &Id, record: Known) -> Result<bool> {
-    let mark = Mark::new(context.roots.id()?, 0, &id.network, &id.container, &id.ifname);
+/// Takes away everything that wears the mark of this attachment, whichever life of it,
+/// and its leases in these directories.
+pub(super) fn owner(
+    context: &Context,
+    id: &Id,
+    record: Known,
+    lease_dirs: &[PathBuf],
+) -> Result<bool> {
+    let mark = id.mark(context.roots.id()?, 0);
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
     let ours = |text: &str| mark.same_owner(Some(text));
     let named_so = |text: &str| names::owner_of(text) == Some(&mark.owner);
     let marked = Marked::find(&mut host, &mut nft, &named_so)?;
     let elsewhere = marked.marks().any(|text| !ours(text));
     let marked = marked.only(&ours);
-    let dir = context.roots.leases.join(&id.network);
-    let mut leases = ipam::host_local::leases(&dir)?;
-    leases.retain(|lease| lease.id == id.container && lease.ifname == id.ifname);
+    let mut leases = Vec::new();
+    for dir in lease_dirs {
+        leases.extend(ipam::host_local::leases_of(dir, &id.container, &id.ifname)?);
+    }
     // Looked at after marks and leases: what was being added meanwhile has a record by now.
     let path = context.roots.net().join(id.relative());
     let added = path.try_exists().ctx(|| format!("look for record {}", path.display()))?;
@@ -99,7 +108,7 @@ pub(super) fn owner(context: &Context, id: &Id, record: Known) -> Result<bool> {
         return Ok(any);
     }
     for lease in leases {
-        any |= lease.in_dir(&dir).drop()?;
+        any |= lease.drop()?;
     }
     Ok(any)
 }

@@ -8,6 +8,10 @@ use linux_raw_sys::netlink::ifinfomsg;
 use crate::read::{ip_of, text_of, u32_of};
 use crate::{Attrs, Batch, Message, Msg, attrs};
 
+mod route;
+
+pub use route::{Route, RouteInfo, del_route, dump_routes, new_route};
+
 /// The protocol number that our routes and addresses carry (RTA rtm_protocol,
 /// IFA_PROTO), so that they are told from everybody else's. linux/rtnetlink.h
 /// leaves the numbers above RTPROT_STATIC to user space; this one has no taker
@@ -19,7 +23,6 @@ pub const PROTOCOL_RA: u8 = raw::RTPROT_RA as u8;
 
 const IFINFOMSG: usize = size_of::<ifinfomsg>();
 const IFADDRMSG: usize = size_of::<raw::ifaddrmsg>();
-const RTMSG: usize = size_of::<raw::rtmsg>();
 
 /// Flags of a request that makes something new and fails with EEXIST where it is already.
 pub const CREATE: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
@@ -47,6 +50,10 @@ pub struct Link<'a> {
     pub up: Option<bool>,
     /// IFF_PROMISC.
     pub promisc: Option<bool>,
+    /// IFF_ALLMULTI.
+    pub allmulti: Option<bool>,
+    /// IFLA_TXQLEN: packets.
+    pub txqlen: Option<u32>,
     /// The namespace it is born in or moved to: an open file descriptor.
     pub netns: Option<i32>,
     /// What kind of device it is, when it is made.
@@ -102,7 +109,11 @@ pub fn dump_links(batch: &mut Batch) -> u32 {
 fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
     let mut flags = 0;
     let mut change = 0;
-    for (wish, bit) in [(link.up, libc::IFF_UP), (link.promisc, libc::IFF_PROMISC)] {
+    for (wish, bit) in [
+        (link.up, libc::IFF_UP),
+        (link.promisc, libc::IFF_PROMISC),
+        (link.allmulti, libc::IFF_ALLMULTI),
+    ] {
         if let Some(on) = wish {
             change |= bit as u32;
             flags |= if on { bit as u32 } else { 0 };
@@ -117,6 +128,9 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
     }
     if let Some(mtu) = link.mtu {
         m.u32(libc::IFLA_MTU, mtu);
+    }
+    if let Some(packets) = link.txqlen {
+        m.u32(libc::IFLA_TXQLEN, packets);
     }
     if let Some(master) = link.master {
         m.u32(libc::IFLA_MASTER, master);
@@ -178,6 +192,8 @@ pub struct Addr {
     pub broadcast: Option<std::net::Ipv4Addr>,
     /// IPv6: in use at once, without duplicate address detection.
     pub nodad: bool,
+    /// The kernel makes no route to its subnet.
+    pub no_route: bool,
 }
 
 /// Appends an RTM_NEWADDR that fails with EEXIST where the address is already.
@@ -201,6 +217,10 @@ fn addr_body(m: &mut Msg<'_>, addr: &Addr, make: bool) {
     m.body(&ifaddr(family(addr.ip), addr.prefix, flags, addr.index));
     ip_attr(m, libc::IFA_LOCAL, addr.ip);
     ip_attr(m, libc::IFA_ADDRESS, addr.ip);
+    if addr.no_route {
+        // The flag has no place in the header's byte.
+        m.u32(libc::IFA_FLAGS, u32::from(flags) | libc::IFA_F_NOPREFIXROUTE);
+    }
     if let Some(broadcast) = addr.broadcast {
         m.attr(libc::IFA_BROADCAST, &broadcast.octets());
     }
@@ -215,36 +235,6 @@ fn ifaddr(family: u8, prefix: u8, flags: u8, index: u32) -> [u8; IFADDRMSG] {
     [family, prefix, flags, libc::RT_SCOPE_UNIVERSE, a, b, c, d]
 }
 
-/// A unicast route of the main table.
-#[derive(Clone, Copy, Debug)]
-pub struct Route {
-    /// Destination and its prefix length; a default route is the unspecified address with 0.
-    pub dst: (IpAddr, u8),
-    /// Next hop; without one the destination is on the link.
-    pub gateway: Option<IpAddr>,
-    /// Index of the link.
-    pub oif: u32,
-    /// Metric.
-    pub priority: Option<u32>,
-}
-
-/// Appends an RTM_NEWROUTE that fails with EEXIST where the route is already.
-pub fn new_route(batch: &mut Batch, route: &Route) -> u32 {
-    batch.add(libc::RTM_NEWROUTE, CREATE, |m| route_body(m, route))
-}
-
-/// Appends an RTM_DELROUTE; only a route with our [`PROTOCOL`] matches.
-pub fn del_route(batch: &mut Batch, route: &Route) -> u32 {
-    batch.add(libc::RTM_DELROUTE, REQUEST, |m| route_body(m, route))
-}
-
-/// Appends a dump of the routes of one family (AF_INET, AF_INET6).
-pub fn dump_routes(batch: &mut Batch, family: u8) -> u32 {
-    let mut body = [0; RTMSG];
-    body[0] = family;
-    batch.add(libc::RTM_GETROUTE, DUMP, |m| m.body(&body))
-}
-
 /// Appends a dump of the ids by which this namespace knows others (RTM_GETNSID).
 pub fn dump_nsids(batch: &mut Batch) -> u32 {
     // struct rtgenmsg: the family, AF_UNSPEC.
@@ -256,28 +246,6 @@ pub fn read_nsid(message: &Message<'_>) -> Option<u32> {
     const NETNSA_NSID: u16 = 1;
     let nsid = (message.kind == libc::RTM_NEWNSID).then(|| message.attrs(1).find(NETNSA_NSID))?;
     nsid.and_then(u32_of)
-}
-
-fn route_body(m: &mut Msg<'_>, route: &Route) {
-    let (dst, prefix) = route.dst;
-    let scope = if route.gateway.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
-    let table = libc::RT_TABLE_MAIN;
-    let mut body =
-        [family(dst), prefix, 0, 0, table, PROTOCOL, scope, libc::RTN_UNICAST, 0, 0, 0, 0];
-    if dst.is_ipv6() {
-        body[6] = libc::RT_SCOPE_UNIVERSE; // IPv6 knows no other
-    }
-    m.body(&body);
-    if prefix > 0 {
-        ip_attr(m, libc::RTA_DST, dst);
-    }
-    if let Some(gateway) = route.gateway {
-        ip_attr(m, libc::RTA_GATEWAY, gateway);
-    }
-    m.u32(libc::RTA_OIF, route.oif);
-    if let Some(priority) = route.priority {
-        m.u32(libc::RTA_PRIORITY, priority);
-    }
 }
 
 fn ip_attr(m: &mut Msg<'_>, kind: u16, ip: IpAddr) {
@@ -306,6 +274,8 @@ pub struct LinkInfo {
     pub mac: Option<[u8; 6]>,
     /// Bytes.
     pub mtu: u32,
+    /// IFLA_TXQLEN: packets.
+    pub txqlen: u32,
     /// Index of its master.
     pub master: Option<u32>,
     /// Index of a veth's other end, or of the link below; in the namespace `peer_netns`.
@@ -338,6 +308,7 @@ impl LinkInfo {
                 libc::IFLA_IFNAME => info.name = text_of(payload),
                 libc::IFLA_ADDRESS => info.mac = payload.try_into().ok(),
                 libc::IFLA_MTU => info.mtu = u32_of(payload).unwrap_or(0),
+                libc::IFLA_TXQLEN => info.txqlen = u32_of(payload).unwrap_or(0),
                 libc::IFLA_MASTER => info.master = u32_of(payload),
                 libc::IFLA_LINK => info.link = u32_of(payload),
                 libc::IFLA_LINK_NETNSID => info.peer_netns = u32_of(payload),
@@ -377,6 +348,8 @@ pub struct AddrInfo {
     pub proto: Option<u8>,
     /// RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, ...
     pub scope: u8,
+    /// IFA_F_TENTATIVE and the like.
+    pub flags: u32,
 }
 
 impl AddrInfo {
@@ -396,51 +369,10 @@ impl AddrInfo {
             prefix: *message.body.get(1)?,
             proto: attrs.find(raw::IFA_PROTO as u16).and_then(|b| b.first().copied()),
             scope: *message.body.get(3)?,
-        })
-    }
-}
-
-/// What an RTM_NEWROUTE of the kernel says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RouteInfo {
-    /// Destination and its prefix length.
-    pub dst: (IpAddr, u8),
-    /// Next hop.
-    pub gateway: Option<IpAddr>,
-    /// Index of the link.
-    pub oif: Option<u32>,
-    /// RT_TABLE_MAIN, RT_TABLE_LOCAL, ...
-    pub table: u32,
-    /// Who made it: RTPROT_KERNEL, RTPROT_RA, ours.
-    pub protocol: u8,
-    /// RTN_UNICAST, RTN_BLACKHOLE, ...
-    pub kind: u8,
-    /// Metric.
-    pub priority: u32,
-}
-
-impl RouteInfo {
-    /// Reads a message, if it is an RTM_NEWROUTE of IPv4 or IPv6.
-    pub fn read(message: &Message<'_>) -> Option<RouteInfo> {
-        if message.kind != libc::RTM_NEWROUTE {
-            return None;
-        }
-        let attrs = message.attrs(RTMSG);
-        let body = message.body;
-        let any = match i32::from(*body.first()?) {
-            libc::AF_INET => IpAddr::from([0u8; 4]),
-            libc::AF_INET6 => IpAddr::from([0u8; 16]),
-            _ => return None,
-        };
-        let table = attrs.find(libc::RTA_TABLE).and_then(u32_of);
-        Some(RouteInfo {
-            dst: (attrs.find(libc::RTA_DST).and_then(ip_of).unwrap_or(any), *body.get(1)?),
-            gateway: attrs.find(libc::RTA_GATEWAY).and_then(ip_of),
-            oif: attrs.find(libc::RTA_OIF).and_then(u32_of),
-            table: table.unwrap_or(u32::from(*body.get(4)?)),
-            protocol: *body.get(5)?,
-            kind: *body.get(7)?,
-            priority: attrs.find(libc::RTA_PRIORITY).and_then(u32_of).unwrap_or(0),
+            flags: attrs
+                .find(libc::IFA_FLAGS)
+                .and_then(u32_of)
+                .unwrap_or(u32::from(*message.body.get(2)?)),
         })
     }
 }

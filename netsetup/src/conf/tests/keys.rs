@@ -64,23 +64,13 @@ fn what_is_not_done_yet_is_refused() {
         ("bridge", "macspoofchk", "true"),
         ("bridge", "enabledad", "true"),
         ("bridge", "disableContainerInterface", "true"),
-        ("bridge", "ipMasqBackend", "\"iptables\""),
         ("bridge", "runtimeConfig", r#"{"mac":"02:00:00:00:00:07"}"#),
-        ("portmap", "backend", "\"iptables\""),
         ("portmap", "conditionsV4", r#"["-s","10.0.0.0/8"]"#),
         ("portmap", "conditionsV6", r#"["-s","fd00::/8"]"#),
         ("portmap", "masqAll", "true"),
         ("portmap", "snat", "false"),
-        ("portmap", "markMasqBit", "14"),
-        ("portmap", "markMasqBit", "0"),
-        ("portmap", "externalSetMarkChain", "\"KUBE-MARK-MASQ\""),
         ("portmap", "runtimeConfig", r#"{"portMappings":[]}"#),
-        ("tuning", "mac", "\"02:00:00:00:00:07\""),
-        ("tuning", "promisc", "true"),
-        ("tuning", "mtu", "1400"),
-        ("tuning", "allmulti", "false"),
-        ("tuning", "txQLen", "0"),
-        ("tuning", "dataDir", "\"/x\""),
+        ("tuning", "runtimeConfig", r#"{"mac":"02:00:00:00:00:07"}"#),
     ] {
         let plugin = format!(r#"{{"type": "{kind}", "{key}": {value}}}"#);
         let (list, index) = match kind {
@@ -90,13 +80,65 @@ fn what_is_not_done_yet_is_refused() {
         let text = format!("{NAMED}plugins[{index}].{key}: {value} is not supported yet");
         assert_error(plugins(&list), Kind::Unsupported, &text);
     }
-    let text = format!("{NAMED}plugins[0].args.cni.ips: [\"10.1.0.7\"] is not supported yet");
-    assert_error(bridge(r#", "args": {"cni": {"ips": ["10.1.0.7"]}}"#), Kind::Unsupported, &text);
-    let text =
-        format!("{NAMED}plugins[1].args.cni.sysctl: {{\"net.x.y\":\"1\"}} is not supported yet");
-    let list =
-        r#"{"type": "bridge"}, {"type": "tuning", "args": {"cni": {"sysctl": {"net.x.y": "1"}}}}"#;
-    assert_error(plugins(list), Kind::Unsupported, &text);
+}
+
+/// podkeel's rules are nftables' and need no marks, whatever is asked for.
+#[test]
+fn how_rules_are_to_be_written_is_judged_and_not_used() {
+    let portmap =
+        |keys: &str| plugins(&format!(r#"{{"type": "bridge"}}, {{"type": "portmap" {keys}}}"#));
+    for keys in [
+        r#", "backend": "iptables""#,
+        r#", "markMasqBit": 14"#,
+        r#", "externalSetMarkChain": "KUBE-MARK-MASQ""#,
+    ] {
+        assert_eq!(portmap(keys).unwrap(), portmap("").unwrap(), "{keys}");
+    }
+    let bad = |keys: &str, why: &str| {
+        assert_error(portmap(keys), Kind::Input, &format!("{NAMED}plugins[1].{why}"));
+    };
+    bad(r#", "backend": "x""#, "backend: \"x\" is neither \"iptables\" nor \"nftables\"");
+    bad(r#", "markMasqBit": 32"#, "markMasqBit: 32 is not a bit from 0 to 31");
+    bad(
+        r#", "markMasqBit": 1, "externalSetMarkChain": "X""#,
+        "markMasqBit: cannot be together with externalSetMarkChain",
+    );
+}
+
+#[test]
+fn the_interface_of_tuning() {
+    let tuning = |keys: &str| {
+        let read =
+            plugins(&format!(r#"{{"type": "bridge"}}, {{"type": "tuning" {keys}}}"#)).unwrap();
+        let Plugin::Tuning(tuning) = &read.plugins[1] else { panic!("{read:?}") };
+        tuning.clone()
+    };
+    let keys = r#", "mac": "02:00:00:00:00:07", "promisc": true, "mtu": 1400, "allmulti": false, "txQLen": 7,
+        "dataDir": "/x""#;
+    let read = tuning(keys);
+    let link =
+        LinkSettings { promisc: true, allmulti: Some(false), mtu: Some(1400), txqlen: Some(7) };
+    assert_eq!((read.link, read.mac), (link, Some(Mac([2, 0, 0, 0, 0, 7]))));
+    let args = r#", "args": {"cni": {"mtu": 1300, "mac": "02:00:00:00:00:08", "sysctl": {"net.x.y": "1"}}}"#;
+    let read =
+        tuning(&format!("{keys}, \"sysctl\": {{\"net.x.y\": \"0\", \"net.x.z\": \"0\"}} {args}"));
+    assert_eq!(read.link, LinkSettings { mtu: Some(1300), ..link });
+    assert_eq!(
+        (read.mac, read.asked_mac),
+        (Some(Mac([2, 0, 0, 0, 0, 7])), Some(Mac([2, 0, 0, 0, 0, 8])))
+    );
+    let shown: Vec<String> = read.sysctls.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["net.x.z=0", "net.x.y=1"]);
+}
+
+#[test]
+fn addresses_that_a_file_asks_for() {
+    let keys = r#", "args": {"cni": {"ips": ["10.1.0.7/24", "fd00::7"]}},
+        "ipam": {"type": "host-local", "subnet": "10.1.0.0/24", "resolvConf": "/etc/x"}"#;
+    let read = bridge(keys).unwrap();
+    let ipam = read.ipam.as_ref().and_then(Ipam::host_local).unwrap();
+    assert_eq!(ipam.ips, ["10.1.0.7", "fd00::7"].map(|ip| ip.parse::<std::net::IpAddr>().unwrap()));
+    assert_eq!(ipam.resolv_conf, Some("/etc/x".into()));
 }
 
 #[test]

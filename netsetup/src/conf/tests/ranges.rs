@@ -180,24 +180,9 @@ fn bad_sets_routes_and_managers() {
     ] {
         assert_error(host_local(keys), Kind::Input, &format!("{HEAD}{why}"));
     }
-    for (keys, why) in [
-        (
-            r#", "subnet": "10.1.0.0/24", "resolvConf": "/etc/x""#,
-            "resolvConf: \"/etc/x\" is not supported yet",
-        ),
-        (
-            r#", "subnet": "10.1.0.0/24", "routes": [{"dst": "0.0.0.0/0", "table": 7}]"#,
-            "routes[0].table: 7 is not supported yet",
-        ),
-        (
-            r#", "subnet": "10.1.0.0/24", "routes": [{"dst": "0.0.0.0/0", "scope": 0}]"#,
-            "routes[0].scope: 0 is not supported yet",
-        ),
-    ] {
-        assert_error(host_local(keys), Kind::Unsupported, &format!("{HEAD}{why}"));
-    }
-    let dhcp =
-        format!("{HEAD}type: \"dhcp\" is not an address manager that podkeel has: host-local");
+    let dhcp = format!(
+        "{HEAD}type: \"dhcp\" is not an address manager that podkeel has: host-local, static"
+    );
     assert_error(bridge(r#", "ipam": {"type": "dhcp"}"#), Kind::Unsupported, &dhcp);
     assert_error(
         bridge(r#", "ipam": {"subnet": "10.1.0.0/24"}"#),
@@ -207,18 +192,20 @@ fn bad_sets_routes_and_managers() {
 }
 
 #[test]
-fn routes_with_a_gateway_and_nothing_that_is_not_done_yet() {
+fn routes_with_all_that_can_be_said_of_them() {
     let routes =
         |routes: &str| host_local(&format!(r#", "subnet": "10.1.0.0/24", "routes": [{routes}]"#));
     let read = routes(r#"{"dst": "10.2.0.0/16", "gw": "10.1.0.9", "mtu": 0, "priority": 0}"#);
     let gw = Some("10.1.0.9".parse().unwrap());
     let dst = "10.2.0.0/16".parse().unwrap();
-    assert_eq!(read.unwrap().routes, [Route { dst, gw, mtu: None, advmss: None, priority: None }]);
-    for key in ["mtu", "advmss", "priority"] {
-        let read = routes(&format!(r#"{{"dst": "10.2.0.0/16", "{key}": 1400}}"#));
-        let why = format!("routes[0].{key}: 1400 is not supported yet");
-        assert_error(read, Kind::Unsupported, &format!("{HEAD}{why}"));
-    }
+    assert_eq!(read.unwrap().routes, [Route { gw, ..Route::to(dst) }]);
+    let read = routes(
+        r#"{"dst": "10.2.0.0/16", "mtu": 1400, "advmss": 1300, "priority": 5, "table": 7, "scope": 253}"#,
+    );
+    let (mtu, advmss, priority) = (Some(1400), Some(1300), Some(5));
+    let wanted =
+        Route { mtu, advmss, priority, table: Some(7), scope: Some(253), ..Route::to(dst) };
+    assert_eq!(read.unwrap().routes, [wanted]);
     let twice = routes(r#"{"dst": "10.2.0.0/16"}, {"dst": "10.2.0.0/16", "gw": "10.1.0.9"}"#);
     assert_error(twice, Kind::Input, &format!("{HEAD}routes[1]: a second route to 10.2.0.0/16"));
 }

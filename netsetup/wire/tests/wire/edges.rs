@@ -29,11 +29,18 @@ fn what_is_written_is_read_back() {
         ..Link::default()
     };
     rt::new_link(&mut batch, CREATE, &link);
-    let addr =
-        Addr { index: 7, ip: [10, 0, 0, 1].into(), prefix: 8, broadcast: None, nodad: false };
+    let addr = Addr {
+        index: 7,
+        ip: [10, 0, 0, 1].into(),
+        prefix: 8,
+        broadcast: None,
+        nodad: false,
+        no_route: false,
+    };
     rt::new_addr(&mut batch, &addr);
     let gateway = Some("fd00::1".parse().unwrap());
-    let route = Route { dst: ("fd01::".parse().unwrap(), 64), gateway, oif: 7, priority: Some(9) };
+    let route =
+        Route { priority: Some(9), ..Route::new(("fd01::".parse().unwrap(), 64), gateway, 7) };
     rt::new_route(&mut batch, &route);
 
     let all = whole(&batch);
@@ -50,7 +57,8 @@ fn what_is_written_is_read_back() {
         ..LinkInfo::default()
     };
     assert_eq!(read, wanted);
-    let wanted = AddrInfo { index: 7, ip: addr.ip, prefix: 8, proto: Some(rt::PROTOCOL), scope: 0 };
+    let proto = Some(rt::PROTOCOL);
+    let wanted = AddrInfo { index: 7, ip: addr.ip, prefix: 8, proto, scope: 0, flags: 0 };
     assert_eq!(AddrInfo::read(&all[1]), Some(wanted));
     let read = RouteInfo::read(&all[2]).unwrap();
     assert_eq!((read.dst, read.gateway, read.oif), (route.dst, gateway, Some(7)));

@@ -134,7 +134,14 @@ fn links_looked_up_listed_and_deleted() {
 fn addresses() {
     let v4 = IpAddr::from([10, 1, 0, 1]);
     let broadcast = Ipv4Addr::new(10, 1, 0, 255);
-    let mut addr = Addr { index: 3, ip: v4, prefix: 24, broadcast: Some(broadcast), nodad: true };
+    let mut addr = Addr {
+        index: 3,
+        ip: v4,
+        prefix: 24,
+        broadcast: Some(broadcast),
+        nodad: true,
+        no_route: false,
+    };
     let check = |m: &AddressMessage, addr: &Addr, flags| {
         let family = if addr.ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         assert_eq!(
@@ -189,12 +196,7 @@ fn routes() {
         (h.address_family, h.destination_prefix_length, h.scope)
     };
     let via = Ipv4Addr::new(10, 1, 0, 1);
-    let m = judged(&Route {
-        dst: (Ipv4Addr::UNSPECIFIED.into(), 0),
-        gateway: Some(via.into()),
-        oif: 7,
-        priority: None,
-    });
+    let m = judged(&Route::new((Ipv4Addr::UNSPECIFIED.into(), 0), Some(via.into()), 7));
     assert_eq!(head(&m), (AddressFamily::Inet, 0, RouteScope::Universe));
     assert_eq!(
         m.attributes,
@@ -202,7 +204,7 @@ fn routes() {
     );
 
     let dst = Ipv4Addr::new(10, 3, 0, 0);
-    let m = judged(&Route { dst: (dst.into(), 16), gateway: None, oif: 7, priority: Some(50) });
+    let m = judged(&Route { priority: Some(50), ..Route::new((dst.into(), 16), None, 7) });
     assert_eq!(head(&m), (AddressFamily::Inet, 16, RouteScope::Link));
     let on_link = [RouteAttribute::Oif(7), RouteAttribute::Priority(50)];
     assert_eq!(
@@ -211,7 +213,7 @@ fn routes() {
     );
 
     let dst: std::net::Ipv6Addr = "fd01::".parse().unwrap();
-    let m = judged(&Route { dst: (dst.into(), 64), gateway: None, oif: 7, priority: Some(50) });
+    let m = judged(&Route { priority: Some(50), ..Route::new((dst.into(), 64), None, 7) });
     assert_eq!(head(&m), (AddressFamily::Inet6, 64, RouteScope::Universe));
     assert_eq!(
         m.attributes,
@@ -254,6 +256,7 @@ fn same_link(
             LinkAttribute::IfName(name) => judged.name = name,
             LinkAttribute::Address(mac) => judged.mac = mac.try_into().ok(),
             LinkAttribute::Mtu(mtu) => judged.mtu = mtu,
+            LinkAttribute::TxQueueLen(packets) => judged.txqlen = packets,
             LinkAttribute::Controller(master) => judged.master = Some(master),
             LinkAttribute::Link(link) => judged.link = Some(link),
             LinkAttribute::LinkNetNsId(id) => judged.peer_netns = Some(id as u32),
@@ -313,12 +316,16 @@ fn addresses_of_the_kernel() {
         let proto = |a: &AddressAttribute| {
             if let AddressAttribute::Protocol(p) = a { Some(u8::from(*p)) } else { None }
         };
+        let flags = |a: &AddressAttribute| {
+            if let AddressAttribute::Flags(f) = a { Some(f.bits()) } else { None }
+        };
         let judged = AddrInfo {
             index: m.header.index,
             ip: local.or(address).expect("an address"),
             prefix: m.header.prefix_len,
             proto: m.attributes.iter().find_map(proto),
             scope: m.header.scope.into(),
+            flags: m.attributes.iter().find_map(flags).unwrap_or_default(),
         };
         assert_eq!(ours, judged);
         Some(ours)

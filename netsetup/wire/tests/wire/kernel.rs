@@ -158,10 +158,16 @@ fn ip_shows_our_links_addresses_and_routes() {
         };
         let of = |index| Link { index, ..Link::default() };
         let port = Port { hairpin: Some(true), isolated: Some(true) };
-        let addr =
-            Addr { index: 10, ip: [10, 1, 0, 1].into(), prefix: 24, broadcast: None, nodad: false };
+        let addr = Addr {
+            index: 10,
+            ip: [10, 1, 0, 1].into(),
+            prefix: 24,
+            broadcast: None,
+            nodad: false,
+            no_route: false,
+        };
         let gateway = Some([10, 1, 0, 2].into());
-        let route = Route { dst: ([0; 4].into(), 0), gateway, oif: 10, priority: None };
+        let route = Route::new(([0; 4].into(), 0), gateway, 10);
         // IFALIASZ: the kernel takes 255 bytes.
         let alias = "a".repeat(255);
         send(ROUTE, |b| {

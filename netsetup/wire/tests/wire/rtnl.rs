@@ -222,7 +222,14 @@ fn links_are_looked_up_and_listed_as_ip_does() {
 
 fn addr(ip: &str, prefix: u8, broadcast: Option<&str>) -> Addr {
     let broadcast = broadcast.map(|b| b.parse().unwrap());
-    Addr { index: 10, ip: ip.parse().unwrap(), prefix, broadcast, nodad: ip.contains(':') }
+    Addr {
+        index: 10,
+        ip: ip.parse().unwrap(),
+        prefix,
+        broadcast,
+        nodad: ip.contains(':'),
+        no_route: false,
+    }
 }
 
 #[test]
@@ -245,7 +252,7 @@ fn addresses_are_made_and_deleted_as_ip_does() {
 
 fn route(dst: &str, prefix: u8, gateway: Option<&str>, priority: Option<u32>) -> Route {
     let gateway = gateway.map(|g| g.parse().unwrap());
-    Route { dst: (dst.parse().unwrap(), prefix), gateway, oif: 10, priority }
+    Route { priority, ..Route::new((dst.parse().unwrap(), prefix), gateway, 10) }
 }
 
 #[test]

@@ -5,8 +5,10 @@
 //! 0.1.0, 0.2.0   ip4 and ip6, one address each, routes within them
 //! 0.3.0 - 0.4.0  interfaces, ips (each with its "version"), routes
 //! 1.0.0          ips without "version"
-//! 1.1.0          and mtu of interfaces and routes, advmss and priority of routes
+//! 1.1.0          and mtu of interfaces and routes; advmss, priority, table and scope of routes
 //! ```
+
+pub(crate) mod of_plan;
 
 use std::net::IpAddr;
 
@@ -32,7 +34,7 @@ pub struct CniResult {
 }
 
 /// An interface that was made or is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// Its name.
     pub name: String,
@@ -42,6 +44,10 @@ pub struct Interface {
     pub sandbox: String,
     /// Its mtu, in bytes, where it is known.
     pub mtu: Option<u32>,
+    /// A socket file that it is reached by, where it is no link.
+    pub socket_path: Option<String>,
+    /// The PCI device that it is, where it is one.
+    pub pci_id: Option<String>,
 }
 
 /// An address.
@@ -118,11 +124,11 @@ impl CniResult {
                 return Err(Error::new(Kind::Unsupported, what, why));
             }
             let routes = self.routes.iter().filter(|route| route.dst.addr().is_ipv4() == v4);
+            let routes: Vec<Value> = routes.map(|route| route_to_json(route, false)).collect();
             let mut family = Map::new();
             family.insert("ip".into(), json!(ip.address));
             put(&mut family, "gateway", ip.gateway);
-            family
-                .insert("routes".into(), routes.map(|route| route_to_json(route, false)).collect());
+            put(&mut family, "routes", Some(routes).filter(|routes| !routes.is_empty()));
             result.insert(key.into(), Value::Object(family));
         }
         result.insert("dns".into(), json!(self.dns));
@@ -137,6 +143,8 @@ impl Interface {
         put(&mut interface, "mac", Some(&self.mac).filter(|mac| !mac.is_empty()));
         put(&mut interface, "mtu", self.mtu.filter(|_| with_mtu));
         put(&mut interface, "sandbox", Some(&self.sandbox).filter(|sandbox| !sandbox.is_empty()));
+        put(&mut interface, "socketPath", self.socket_path.as_ref().filter(|_| with_mtu));
+        put(&mut interface, "pciID", self.pci_id.as_ref().filter(|_| with_mtu));
         Value::Object(interface)
     }
 }
@@ -146,9 +154,9 @@ impl Ip {
         let mut ip = Map::new();
         let version = if self.address.addr().is_ipv4() { "4" } else { "6" };
         put(&mut ip, "version", Some(version).filter(|_| with_version));
+        put(&mut ip, "interface", self.interface);
         ip.insert("address".into(), json!(self.address));
         put(&mut ip, "gateway", self.gateway);
-        put(&mut ip, "interface", self.interface);
         Value::Object(ip)
     }
 }
@@ -160,6 +168,8 @@ fn route_to_json(route: &Route, newest: bool) -> Value {
     put(&mut object, "mtu", route.mtu.filter(|_| newest));
     put(&mut object, "advmss", route.advmss.filter(|_| newest));
     put(&mut object, "priority", route.priority.filter(|_| newest));
+    put(&mut object, "table", route.table.filter(|_| newest));
+    put(&mut object, "scope", route.scope.filter(|_| newest));
     Value::Object(object)
 }
 
@@ -180,6 +190,7 @@ mod tests {
             mac: "02:00:00:00:00:07".into(),
             sandbox: sandbox.into(),
             mtu: Some(1500),
+            ..Interface::default()
         };
         let ip = |address: &str, gateway: &str| Ip {
             interface: Some(1),
@@ -187,11 +198,10 @@ mod tests {
             gateway: Some(gateway.parse().unwrap()),
         };
         let route = |dst: &str, gw: Option<&str>| Route {
-            dst: dst.parse().unwrap(),
             gw: gw.map(|gw| gw.parse().unwrap()),
             mtu: Some(1400),
-            advmss: None,
             priority: Some(5),
+            ..Route::to(dst.parse().unwrap())
         };
         CniResult {
             interfaces: vec![interface("podkeel0", ""), interface("eth0", "/run/netns/web")],
@@ -203,8 +213,8 @@ mod tests {
 
     #[test]
     fn every_version_in_the_order_of_the_specification() {
-        let v4 = r#""address":"10.89.0.7/16","gateway":"10.89.0.1","interface":1}"#;
-        let v6 = r#""address":"fd00::7/64","gateway":"fd00::1","interface":1}"#;
+        let v4 = r#""interface":1,"address":"10.89.0.7/16","gateway":"10.89.0.1"}"#;
+        let v6 = r#""interface":1,"address":"fd00::7/64","gateway":"fd00::1"}"#;
         let dns = r#""dns":{"nameservers":["10.89.0.1"]}}"#;
         let mac = r#""mac":"02:00:00:00:00:07""#;
         for version in CNI_VERSIONS {

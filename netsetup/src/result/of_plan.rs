@@ -1,7 +1,7 @@
 //! The answer to an add: a CNI result, drawn from the plan.
 
+use super::{CniResult, Interface, Ip};
 use crate::conf::{Dns, Route};
-use crate::front::result::{CniResult, Interface, Ip};
 use crate::ipam::Leases;
 use crate::plan::{Object, Plan};
 use crate::request::Mac;
@@ -14,23 +14,26 @@ pub(crate) fn of_plan(plan: &Plan, leases: &Leases, sandbox: &str, dns: Dns) -> 
         mac: mac.to_string(),
         sandbox: sandbox.to_owned(),
         mtu,
+        ..Interface::default()
     };
     let mut inner = None;
     for step in &plan.steps {
         match &step.what {
             Object::Bridge(b) => result.interfaces.push(interface(&b.name, b.mac, b.mtu, "")),
-            Object::Veth(v) => {
+            Object::Veth(v) if inner.is_none() => {
                 result.interfaces.push(interface(&v.name, v.mac, v.mtu, ""));
                 inner = Some(result.interfaces.len());
                 result.interfaces.push(interface(&v.peer, v.peer_mac, v.mtu, sandbox));
             }
-            Object::Route { dst, via, .. } => {
+            Object::Route { dst, via, attrs, .. } => {
                 result.routes.push(Route {
                     dst: *dst,
                     gw: *via,
-                    mtu: None,
-                    advmss: None,
-                    priority: None,
+                    mtu: attrs.mtu,
+                    advmss: attrs.advmss,
+                    priority: attrs.priority,
+                    table: attrs.table,
+                    scope: attrs.scope,
                 });
             }
             _ => {}

@@ -1,0 +1,282 @@
+//! What a runtime gives one plugin: its part of a network's list on stdin, and
+//! CNI_ARGS. The keys are the list's; what comes on top is `runtimeConfig`,
+//! `prevResult` and, for GC, `cni.dev/valid-attachments`.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    CNI_VERSIONS, Ipam, Network, Plugin, Source, bridge, chained, ipam,
+    json::{self, Fault, Node, Object, Parsed},
+    prev, ptp, read_name,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    request::{Mac, PortMapping, Publish},
+    result::CniResult,
+};
+
+/// The plugins that podkeel can be called as.
+pub const NAMES: [&str; 7] =
+    ["bridge", "host-local", "loopback", "portmap", "ptp", "static", "tuning"];
+
+/// CNI_ARGS, as pairs in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Args {
+    pairs: Vec<(String, String)>,
+    ignore_unknown: bool,
+}
+
+/// One plugin's call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The network, with this one plugin.
+    pub network: Network,
+    /// Ports to publish.
+    pub ports: Vec<Publish>,
+    /// Addresses that CNI_ARGS asks for.
+    pub ips: Vec<IpAddr>,
+    /// The link-layer address that is asked for, wherever.
+    pub mac: Option<Mac>,
+    /// GC: the attachments that are still valid, by container and interface.
+    pub valid: Option<Vec<(String, String)>>,
+}
+
+impl Args {
+    /// Reads `KEY=VALUE;KEY=VALUE`. The error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Args, String> {
+        let mut args = Args::default();
+        for pair in text.split(';').filter(|_| !text.is_empty()) {
+            let mut parts = pair.split('=');
+            let (Some(key), Some(value), None) = (parts.next(), parts.next(), parts.next()) else {
+                return Err(format!("invalid pair {pair:?}"));
+            };
+            // Go's way with names: the first letter counts as a capital.
+            let mut key = key.to_owned();
+            if let Some(first) = key.get_mut(..1) {
+                first.make_ascii_uppercase();
+            }
+            args.pairs.push((key, value.to_owned()));
+        }
+        args.ignore_unknown =
+            match args.get("IgnoreUnknown").map(str::to_ascii_lowercase).as_deref() {
+                None | Some("0" | "false") => false,
+                Some("1" | "true") => true,
+                Some(_) => return Err("IgnoreUnknown is neither true nor false".to_owned()),
+            };
+        Ok(args)
+    }
+
+    /// The value of a key, unless it is empty.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let found = self.pairs.iter().rev().find(|(k, _)| k == key);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Fails for keys that a plugin doesn't know, unless it is told to ignore them.
+    fn known(&self, known: &[&str]) -> Parsed<()> {
+        let unknown = |key: &str| key != "IgnoreUnknown" && !known.contains(&key);
+        let unknown: Vec<String> = self
+            .pairs
+            .iter()
+            .filter(|(key, _)| !self.ignore_unknown && unknown(key))
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        Err(Fault::input("CNI_ARGS", format_args!("unknown: {}", unknown.join(", "))))
+    }
+
+    fn ips(&self) -> Parsed<Vec<IpAddr>> {
+        let Some(text) = self.get("IP") else { return Ok(Vec::new()) };
+        let ip: std::result::Result<IpAddr, _> =
+            text.split_once('/').map_or(text, |(ip, _)| ip).parse();
+        let ip = ip.map_err(|_| {
+            Fault::input("CNI_ARGS", format_args!("IP: {text:?} is not an address"))
+        })?;
+        Ok(vec![ip.to_canonical()])
+    }
+
+    fn mac(&self) -> Parsed<Option<Mac>> {
+        let Some(text) = self.get("MAC") else { return Ok(None) };
+        let mac: std::result::Result<Mac, String> = text.parse().and_then(Mac::unicast);
+        mac.map(Some).map_err(|why| Fault::input("CNI_ARGS", format_args!("MAC: {text:?}: {why}")))
+    }
+}
+
+/// Decodes what came on stdin.
+pub fn decode(text: &str) -> Result<Value> {
+    json::value(text).map_err(|fault| in_words(&fault))
+}
+
+/// The network's name in a decoded configuration.
+pub fn name_of(value: &Value) -> Result<String> {
+    let named = || read_name(&Node::root(value).object()?).map(str::to_owned);
+    named().map_err(|fault| in_words(&fault))
+}
+
+/// The version that it is written in, known or not; one that says none is of the first.
+pub fn version_of(value: &Value) -> Result<String> {
+    let version = || {
+        Ok(Node::root(value).object()?.text("cniVersion")?.unwrap_or(CNI_VERSIONS[0]).to_owned())
+    };
+    version().map_err(|fault: Fault| in_words(&fault))
+}
+
+/// The plugin's type, if it says one.
+pub fn type_of(value: &Value) -> Option<&str> {
+    Node::root(value).object().ok()?.text("type").ok()?
+}
+
+/// What the plugins before this one have made, if the configuration has it.
+pub fn prev_of(value: &Value) -> Result<Option<CniResult>> {
+    let read = || {
+        let root = Node::root(value).object()?;
+        root.get("prevResult").map(|node| prev::read(&node)).transpose()
+    };
+    read().map_err(|fault: Fault| in_words(&fault))
+}
+
+fn in_words(fault: &Fault) -> Error {
+    Error::new(fault.kind, "read the network configuration", fault.why.clone())
+}
+
+/// Reads the configuration that a runtime hands to plugin `kind`, one of [`NAMES`].
+///
+/// Errors: `Kind::Input`, `Kind::Unsupported` for what makes sense but isn't done.
+pub fn call(value: &Value, kind: &str, args: &Args) -> Result<Call> {
+    read(value, kind, args).map_err(|fault| in_words(&fault))
+}
+
+fn read(value: &Value, kind: &str, args: &Args) -> Parsed<Call> {
+    let root = Node::root(value).object()?;
+    let cni_version = root.text("cniVersion")?.unwrap_or(CNI_VERSIONS[0]).to_owned();
+    let plugin = read_plugin(&root, kind, &cni_version, args)?;
+    let wants_mac = matches!(kind, "bridge" | "tuning");
+    let asked_ips = match &plugin {
+        Plugin::Bridge(bridge::Bridge { ipam, .. }) | Plugin::Ptp(ptp::Ptp { ipam, .. }) => {
+            ipam.as_ref()
+        }
+        Plugin::Ipam(ipam) => Some(ipam),
+        _ => None,
+    };
+    let leases = asked_ips.is_some_and(|ipam| ipam.host_local().is_some());
+    Ok(Call {
+        ports: if kind == "portmap" { read_ports(&root)? } else { Vec::new() },
+        ips: if leases { args.ips()? } else { Vec::new() },
+        mac: if wants_mac { args.mac()? } else { None },
+        valid: read_valid(&root)?,
+        network: Network {
+            name: read_name(&root)?.to_owned(),
+            cni_version,
+            source: Source::Call(kind.to_owned()),
+            plugins: vec![plugin],
+            disable_check: false,
+            disable_gc: false,
+        },
+    })
+}
+
+fn read_plugin(root: &Object, kind: &str, version: &str, args: &Args) -> Parsed<Plugin> {
+    Ok(match kind {
+        "bridge" => {
+            args.known(&["MAC"])?;
+            let mut read = bridge::read(root, version)?;
+            know_args(&mut read.ipam, args)?;
+            Plugin::Bridge(read)
+        }
+        "ptp" => {
+            let mut read = ptp::read(root, version)?;
+            know_args(&mut read.ipam, args)?;
+            Plugin::Ptp(read)
+        }
+        "loopback" => Plugin::Loopback,
+        "host-local" | "static" => {
+            let Some(ipam) = root.object("ipam")? else {
+                return Err(Fault::input("ipam", "is missing"));
+            };
+            let mut read = Some(ipam::read_as(kind, root, &ipam, version)?);
+            know_args(&mut read, args)?;
+            Plugin::Ipam(read.unwrap_or(Ipam::Foreign(kind.to_owned())))
+        }
+        "portmap" => Plugin::Portmap(chained::read_portmap(root)?),
+        "tuning" => {
+            args.known(&["MAC"])?;
+            Plugin::Tuning(chained::read_tuning(root)?)
+        }
+        _ => {
+            let why = format!("{kind:?} is not a plugin that podkeel has: {}", NAMES.join(", "));
+            return Err(Fault::unsupported("type", why));
+        }
+    })
+}
+
+/// What the address managers know of CNI_ARGS.
+fn know_args(ipam: &mut Option<Ipam>, args: &Args) -> Parsed<()> {
+    match ipam {
+        Some(Ipam::HostLocal(_)) => args.known(&["IP"]),
+        Some(Ipam::Static(ipam)) => {
+            args.known(&["IP", "GATEWAY"])?;
+            ipam.take_args(args.get("IP"), args.get("GATEWAY"))
+                .map_err(|why| Fault::input("CNI_ARGS", why))
+        }
+        Some(Ipam::Foreign(_)) | None => Ok(()),
+    }
+}
+
+fn read_ports(root: &Object) -> Parsed<Vec<Publish>> {
+    let Some(runtime) = root.object("runtimeConfig")? else { return Ok(Vec::new()) };
+    let mut mappings = Vec::new();
+    for node in runtime.array("portMappings")? {
+        let mapping = PortMapping::deserialize(node.value).map_err(|e| node.fault(e))?;
+        mappings.push(mapping);
+    }
+    PortMapping::publish_all(&mappings).map_err(|e| match e.kind {
+        Kind::Unsupported => Fault::unsupported("runtimeConfig.portMappings", e.why),
+        _ => Fault::input("runtimeConfig.portMappings", e.why),
+    })
+}
+
+/// GC's list; the second name is what drafts of the specification called it.
+fn read_valid(root: &Object) -> Parsed<Option<Vec<(String, String)>>> {
+    let names = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+    let Some(list) = names.iter().find_map(|name| root.get(name)) else { return Ok(None) };
+    let mut valid = Vec::new();
+    for node in list.array()? {
+        let entry = node.object()?;
+        let word = |key: &str| match entry.text(key)? {
+            Some(text) => Ok(text.to_owned()),
+            None => Err(Fault::input(&entry.at(key), "is missing")),
+        };
+        valid.push((word("containerID")?, word("ifname")?));
+    }
+    Ok(Some(valid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn args_of_the_environment() {
+        let args = Args::parse("IgnoreUnknown=1;K8S_POD_NAME=web;IP=10.1.0.5;MAC=").unwrap();
+        assert_eq!((args.get("IP"), args.get("MAC")), (Some("10.1.0.5"), None));
+        assert!(args.known(&[]).is_ok());
+        assert_eq!(Args::parse("").unwrap(), Args::default());
+        let strict = Args::parse("ignoreUnknown=false;IP=10.1.0.5;FOO=bar").unwrap();
+        assert!(strict.known(&["IP", "FOO"]).is_ok());
+        let fault = strict.known(&["IP"]).unwrap_err();
+        assert_eq!(fault.why, "CNI_ARGS: unknown: FOO=bar");
+        for (bad, why) in [
+            ("FOO", "invalid pair \"FOO\""),
+            ("A=b;", "invalid pair \"\""),
+            ("A=b=c", "invalid pair \"A=b=c\""),
+            ("IgnoreUnknown=x", "IgnoreUnknown is neither true nor false"),
+        ] {
+            assert_eq!(Args::parse(bad).unwrap_err(), why, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! portmap and tuning: what is added to what a plugin before them has made.
+
+use podkeel_keep::fnv1a64;
+
+use super::Work;
+use super::env::Verb;
+use super::failure::{Answer, Failure, code};
+use crate::conf::Plugin;
+use crate::ipam::{Assigned, Leases};
+use crate::record::Id;
+use crate::result::CniResult;
+use crate::verbs::{self, Outcome, Part, Remains};
+
+/// How many tuning plugins one chain may have.
+const PARTS_MAX: u32 = 64;
+
+impl Work<'_> {
+    pub(super) fn chained(&mut self, verb: Verb) -> Result<Option<Answer>, Failure> {
+        match verb {
+            Verb::Add => self.add_to().map(Some),
+            Verb::Check => self.check_chained().map(|()| None),
+            _ => self.take_off().map(|()| None),
+        }
+    }
+
+    fn add_to(&mut self) -> Result<Answer, Failure> {
+        let Some(prev) = self.prev()? else {
+            return Err(Failure::new(code::CONFIG, "must be called as chained plugin"));
+        };
+        if self.asks_for_nothing() {
+            // A repeated ADD may ask for less than the first.
+            self.take_off()?;
+            return self.answer(&prev);
+        }
+        self.make_part(&prev)?;
+        let mut result = prev;
+        self.note_mac(&mut result);
+        self.answer(&result).inspect_err(|_| {
+            // The runtime's DEL tries once more.
+            let _ = self.take_off();
+        })
+    }
+
+    fn make_part(&mut self, prev: &CniResult) -> Result<(), Failure> {
+        let given = Some(self.addresses(prev));
+        let asked = format!("a call of {}, {:016x}", self.kind, fnv1a64(self.stdin.as_bytes()));
+        for number in 1..=PARTS_MAX {
+            let part = Part {
+                name: self.part(number),
+                asked: asked.clone(),
+                given: given.clone(),
+                prev: None,
+            };
+            let wanted = self.wanted(part);
+            match verbs::add(self.context, &wanted, self.target()?)? {
+                Outcome::Added(added) => {
+                    self.warn(&added.warnings);
+                    return Ok(());
+                }
+                Outcome::Already(there) if there.source == asked => return Ok(()),
+                // Other ports than before, in place of them.
+                Outcome::Already(_) if self.kind == "portmap" => {
+                    verbs::del(self.context, &wanted.id())?;
+                    verbs::add(self.context, &wanted, self.target()?)?;
+                    return Ok(());
+                }
+                // A second plugin of the same kind in one chain.
+                Outcome::Already(_) => {}
+            }
+        }
+        Err(Failure::new(
+            code::OWN + 4,
+            format!("more than {PARTS_MAX} {} plugins in one chain", self.kind),
+        ))
+    }
+
+    /// DEL names no part but the plugin: all of them go, the last one first.
+    fn take_off(&self) -> Result<(), Failure> {
+        let last = (1..=PARTS_MAX).take_while(|n| self.has(*n)).last().unwrap_or(1);
+        let mut failed = None;
+        for number in (1..=last).rev() {
+            // Without a record only published ports may be left, of a lost run directory.
+            if self.has(number) || (self.kind == "portmap" && !self.asks_for_nothing()) {
+                let id = self.id(&self.part(number));
+                failed = failed.or(verbs::detach(self.context, &id, &Remains::default()).err());
+            }
+        }
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn check_chained(&self) -> Result<(), Failure> {
+        let told = self.told()?;
+        let Some(netns) = &self.input.netns else { return Ok(()) };
+        for number in (1..=PARTS_MAX).take_while(|n| self.has(*n)) {
+            verbs::check_part(self.context, &self.id(&self.part(number)), netns, &told)?;
+        }
+        Ok(())
+    }
+
+    /// A part's name: "tuning", "tuning.2".
+    fn part(&self, number: u32) -> String {
+        match number {
+            1 => self.kind.to_owned(),
+            n => format!("{}.{n}", self.kind),
+        }
+    }
+
+    fn has(&self, number: u32) -> bool {
+        let id: Id = self.id(&self.part(number));
+        verbs::has_record(self.context, &id)
+    }
+
+    /// Nothing asked for: no record, no socket, no lock.
+    fn asks_for_nothing(&self) -> bool {
+        match self.call.network.plugins.first() {
+            Some(Plugin::Portmap(_)) => self.call.ports.is_empty(),
+            Some(Plugin::Tuning(conf)) => {
+                let plain = crate::conf::Tuning {
+                    capabilities: conf.capabilities.clone(),
+                    ..Default::default()
+                };
+                *conf == plain && self.call.mac.is_none()
+            }
+            _ => false,
+        }
+    }
+
+    /// The pod's addresses on this interface, the first of each family.
+    fn addresses(&self, prev: &CniResult) -> Leases {
+        let mut leases = Leases::default();
+        for ip in &prev.ips {
+            let interface = ip.interface.and_then(|index| prev.interfaces.get(index));
+            let is_pods =
+                interface.is_none_or(|i| i.name == self.input.ifname && !i.sandbox.is_empty());
+            let v4 = ip.address.addr().is_ipv4();
+            let is_first =
+                !leases.addrs.iter().any(|a: &Assigned| a.address.addr().is_ipv4() == v4);
+            if is_pods && is_first {
+                leases.addrs.push(Assigned { address: ip.address, gateway: ip.gateway });
+            }
+        }
+        leases
+    }
+
+    /// The result tells the address that tuning has given the interface.
+    fn note_mac(&self, result: &mut CniResult) {
+        let Some(Plugin::Tuning(conf)) = self.call.network.plugins.first() else { return };
+        let Some(mac) = conf.asked_mac.or(self.call.mac).or(conf.mac) else { return };
+        for interface in result.interfaces.iter_mut().filter(|i| i.name == self.input.ifname) {
+            interface.mac = mac.to_string();
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! bridge, ptp and loopback: the pod's interface. And what all plugins do alike at GC
+//! and STATUS.
+
+use super::Work;
+use super::env::Verb;
+use super::failure::{Answer, Failure, code};
+use crate::conf::Plugin;
+use crate::error::{Error, Kind};
+use crate::ipam::{Assigned, Leases};
+use crate::record::Id;
+use crate::request::Wishes;
+use crate::result::{CniResult, Interface, Ip};
+use crate::verbs::{self, Outcome, Part, Remains, Target, Wanted};
+
+impl Work<'_> {
+    pub(super) fn main(&mut self, verb: Verb) -> Result<Option<Answer>, Failure> {
+        match verb {
+            Verb::Add => self.attach().map(Some),
+            Verb::Check => self.check_main().map(|()| None),
+            _ => self.detach().map(|()| None),
+        }
+    }
+
+    fn attach(&mut self) -> Result<Answer, Failure> {
+        let target = self.target()?;
+        let given = match self.call.network.plugins.first() {
+            Some(Plugin::Loopback) => Some(loopback()),
+            _ => self.delegate("ADD")?,
+        };
+        let part = Part { given, asked: self.call.network.source.to_string(), ..Part::default() };
+        let wanted = self.wanted(part);
+        let added = verbs::add(self.context, &wanted, target).map_err(Failure::from);
+        let answer = added.and_then(|outcome| match outcome {
+            Outcome::Added(added) => {
+                self.warn(&added.warnings);
+                let result = match self.call.network.plugins.first() {
+                    Some(Plugin::Loopback) => self.loopback_result()?,
+                    _ => added.result,
+                };
+                self.answer(&result).inspect_err(|_| {
+                    // Nobody will ever know of it but the record, and the runtime's DEL.
+                    let _ = verbs::del(self.context, &wanted.id());
+                })
+            }
+            Outcome::Already(there) if self.kind == "loopback" => {
+                let _ = there;
+                let result = self.loopback_result()?;
+                self.answer(&result)
+            }
+            Outcome::Already(there) => {
+                let why = format!("it has {} already", there.id.ifname);
+                Err(Error::new(Kind::Taken, format!("attach {}", there.id), why).into())
+            }
+        });
+        if answer.is_err() {
+            // What the runtime's DEL would do, for those that call none after a failure.
+            let _ = self.delegate("DEL");
+        }
+        answer
+    }
+
+    fn detach(&self) -> Result<(), Failure> {
+        let remains = match self.kind {
+            "loopback" => Remains::default(),
+            _ => Remains { leases: self.lease_dirs(), netns: self.input.netns.clone() },
+        };
+        let ours = verbs::detach(self.context, &self.id(""), &remains);
+        // Addresses are given back when nothing has them any more.
+        let theirs = self.delegate("DEL");
+        ours?;
+        theirs.map(|_| ())
+    }
+
+    fn check_main(&self) -> Result<(), Failure> {
+        let told = self.told()?;
+        let Some(netns) = &self.input.netns else { return Ok(()) };
+        self.delegate("CHECK")?;
+        Ok(verbs::check_part(self.context, &self.id(""), netns, &told)?)
+    }
+
+    /// prevResult, which CHECK always has.
+    pub(super) fn told(&self) -> Result<CniResult, Failure> {
+        self.prev()?.ok_or_else(|| Failure::new(code::CONFIG, "Required prevResult missing"))
+    }
+
+    /// The pod. The host's own namespace is refused before anything is done.
+    pub(super) fn target(&self) -> Result<Target, Failure> {
+        let path = self.input.netns.as_deref().unwrap_or(std::path::Path::new(""));
+        let target = Target::of_path(path).map_err(|e| match e.kind {
+            Kind::Missing => Failure::of(code::NO_CONTAINER, &e),
+            Kind::Input => Failure::of(code::ENVIRONMENT, &e),
+            _ => Failure::from(e),
+        })?;
+        match target.is_host()? {
+            false => Ok(target),
+            true => {
+                let why =
+                    format!("CNI_NETNS: {} is the host's own network namespace", path.display());
+                Err(Failure::new(code::ENVIRONMENT, why))
+            }
+        }
+    }
+
+    /// This call as an attachment, or a part of one.
+    pub(super) fn wanted(&self, part: Part) -> Wanted {
+        Wanted {
+            network: self.call.network.clone(),
+            container: self.input.container.clone(),
+            ifname: self.input.ifname.clone(),
+            wishes: Wishes {
+                ports: self.call.ports.clone(),
+                ips: self.call.ips.clone(),
+                mac: self.call.mac,
+                ..Wishes::default()
+            },
+            default_route: true,
+            bundle: None,
+            part: Some(part),
+        }
+    }
+
+    pub(super) fn id(&self, part: &str) -> Id {
+        Id {
+            network: self.call.network.name.clone(),
+            container: self.input.container.clone(),
+            ifname: self.input.ifname.clone(),
+            part: part.to_owned(),
+        }
+    }
+
+    /// The names of this plugin's parts, as a record's part begins.
+    fn parts(&self) -> &[&str] {
+        match self.kind {
+            "portmap" => &["portmap"],
+            "tuning" => &["tuning"],
+            "host-local" | "static" => &[],
+            _ => &[""],
+        }
+    }
+
+    pub(super) fn gc(&self) -> Result<(), Failure> {
+        let Some(valid) = &self.call.valid else {
+            let why = "cni.dev/valid-attachments: is missing: without it everything would go";
+            return Err(Failure::new(code::CONFIG, why));
+        };
+        let valid = valid.iter().cloned().collect();
+        let ours = verbs::collect(self.context, &self.call.network, self.parts(), &valid);
+        let theirs = self.delegate("GC");
+        ours?;
+        theirs.map(|_| ())
+    }
+
+    pub(super) fn status(&self) -> Result<(), Failure> {
+        verbs::status(self.context, &self.call.network)
+            .map_err(|e| Failure::of(code::UNAVAILABLE, &e))?;
+        self.delegate("STATUS").map(|_| ())
+    }
+
+    /// `lo` and its addresses, or what the plugins before have made.
+    fn loopback_result(&self) -> Result<CniResult, Failure> {
+        if let Some(prev) = self.prev()? {
+            return Ok(prev);
+        }
+        let sandbox = self.input.netns.as_ref().map(|path| path.display().to_string());
+        let ip = |a: &Assigned| Ip { interface: Some(0), address: a.address, gateway: None };
+        Ok(CniResult {
+            interfaces: vec![Interface {
+                name: self.input.ifname.clone(),
+                mac: "00:00:00:00:00:00".into(),
+                sandbox: sandbox.unwrap_or_default(),
+                ..Interface::default()
+            }],
+            ips: loopback().addrs.iter().map(ip).collect(),
+            ..CniResult::default()
+        })
+    }
+}
+
+/// The addresses that the kernel gives every `lo` itself, when it comes up.
+fn loopback() -> Leases {
+    let v6 = std::path::Path::new("/proc/sys/net/ipv6").exists();
+    let addrs = ["127.0.0.1/8", "::1/128"].into_iter().take(if v6 { 2 } else { 1 });
+    let assigned = |text: &str| Some(Assigned { address: text.parse().ok()?, gateway: None });
+    Leases { addrs: addrs.filter_map(assigned).collect(), ..Leases::default() }
+}

@@ -1,0 +1,240 @@
+//! What runtimes ask of CNI plugins beyond add: detach what may be another's or long
+//! gone, compare with a result, collect what is no longer valid, say whether an add
+//! could work.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use podkeel_keep::{self as keep, Record, Wait};
+use podkeel_wire::rt::LinkInfo;
+
+use super::{Context, check, del};
+use crate::conf::{Ipam, Network, Plugin};
+use crate::error::{Error, Kind, Result};
+use crate::ipam::{self, host_local};
+use crate::kernel::{Netns, Nft, Rtnl};
+use crate::plan::{LinkAttr, Object, Plan, Pod, Side};
+use crate::record::{self, Attachment, Id, Read, kept};
+use crate::result::CniResult;
+
+/// Where something of an attachment may be that has no record.
+#[derive(Clone, Debug, Default)]
+pub struct Remains {
+    /// Directories of leases.
+    pub leases: Vec<PathBuf>,
+    /// The pod's namespace, where an interface of the attachment's name is its own: the
+    /// reference plugins leave no record of theirs.
+    pub netns: Option<PathBuf>,
+}
+
+/// The attachments that a runtime still knows, by container and interface.
+pub type Valid = HashSet<(String, String)>;
+
+/// Takes an attachment away, whoever made it.
+///
+/// # Errors
+/// As [`super::del()`].
+pub fn detach(context: &Context, id: &Id, remains: &Remains) -> Result<()> {
+    let deleted = del::del_with(context, id, &remains.leases)?;
+    match &remains.netns {
+        Some(path) if deleted != del::Deleted::Gone => drop_veth_in(path, &id.ifname),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a veth by its end in a pod: what the reference plugin made. A namespace that is
+/// gone took it along; the host's own holds no pod's.
+fn drop_veth_in(path: &Path, ifname: &str) -> Result<()> {
+    let netns = match Netns::open(path) {
+        Ok(netns) => netns,
+        Err(e) if matches!(e.kind, Kind::Missing | Kind::Input) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    if Netns::own()?.same(&netns) {
+        return Ok(());
+    }
+    let mut pod = Pod::open(netns)?;
+    match pod.rtnl.link(ifname)? {
+        Some(link) if link.kind.as_deref() == Some("veth") => {
+            pod.rtnl.delete_link(&link).map(|_| ())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Compares a part with its record, and the pod with what a runtime was told: nothing
+/// where all is as it was. Without a record what was told is all there is.
+///
+/// # Errors
+/// [`Kind::Missing`] where the namespace is gone, [`Kind::Differs`] with the first difference.
+pub fn check_part(context: &Context, id: &Id, netns: &Path, told: &CniResult) -> Result<()> {
+    let siblings: Vec<Attachment> = record::of_container(&context.roots, &id.container)?
+        .into_iter()
+        .filter_map(Read::whole)
+        .filter(|a| a.id.ifname == id.ifname && a.id != *id)
+        .collect();
+    let adapt = |plan: &mut Plan| overruled(plan, &id.ifname, &siblings);
+    match check::check_but(context, id, &adapt) {
+        Ok(checked) => {
+            let wrong = checked.steps.iter().find(|(_, found)| *found != crate::plan::Found::Same);
+            if let Some((step, found)) = wrong {
+                return Err(Error::new(
+                    Kind::Differs,
+                    format!("check {id}"),
+                    format!("{step}: {found}"),
+                ));
+            }
+        }
+        Err(e) if e.kind == Kind::Missing && e.errno.is_none() && e.hint.is_none() => {}
+        Err(e) => return Err(e),
+    }
+    if id.part.is_empty() { check_told(id, netns, told) } else { Ok(()) }
+}
+
+/// What later plugins of the chain changed of an interface is theirs to check.
+fn overruled(plan: &mut Plan, ifname: &str, later: &[Attachment]) {
+    let theirs: Vec<&Object> = later
+        .iter()
+        .flat_map(|a| &a.plan.steps)
+        .filter(|s| s.at == Side::Pod)
+        .map(|s| &s.what)
+        .collect();
+    let set = |wanted: LinkAttr| {
+        theirs.iter().find_map(|object| match object {
+            Object::LinkAttr { link, attr, value } if link == ifname && *attr == wanted => {
+                Some(value)
+            }
+            _ => None,
+        })
+    };
+    for step in &mut plan.steps {
+        if let Object::Veth(veth) = &mut step.what {
+            if let Some(mac) = set(LinkAttr::Mac).and_then(|text| text.parse().ok()) {
+                veth.peer_mac = mac;
+            }
+            if set(LinkAttr::Mtu).is_some() {
+                veth.mtu = None;
+            }
+        }
+    }
+    let sysctls: Vec<&[String]> = theirs
+        .iter()
+        .filter_map(|object| match object {
+            Object::Sysctl { path, .. } => Some(&path[..]),
+            _ => None,
+        })
+        .collect();
+    plan.steps.retain(|step| match &step.what {
+        Object::Sysctl { path, .. } if step.at == Side::Pod => !sysctls.contains(&&path[..]),
+        _ => true,
+    });
+}
+
+/// Interface and addresses of a result, as they are in the pod.
+fn check_told(id: &Id, netns: &Path, told: &CniResult) -> Result<()> {
+    let differs = |why: String| Error::new(Kind::Differs, format!("check {id}"), why);
+    let mut pod = Pod::open(Netns::open(netns)?)?;
+    let Some(link) = pod.rtnl.link(&id.ifname)? else {
+        return Err(differs(format!("there is no link {} in {}", id.ifname, netns.display())));
+    };
+    let ours = |index: Option<usize>| {
+        index.and_then(|i| told.interfaces.get(i)).is_none_or(|i| i.name == id.ifname)
+    };
+    let in_pod = told.interfaces.iter().find(|i| i.name == id.ifname && !i.sandbox.is_empty());
+    if let Some(mac) = in_pod.map(|i| &i.mac).filter(|mac| !mac.is_empty())
+        && *mac != mac_of(&link)
+    {
+        return Err(differs(format!(
+            "the address of {} is {}, not {mac}",
+            id.ifname,
+            mac_of(&link)
+        )));
+    }
+    let there = pod.rtnl.addrs(link.index)?;
+    for ip in told.ips.iter().filter(|ip| ours(ip.interface)) {
+        let address = ip.address;
+        if !there.iter().any(|a| a.ip == address.addr() && a.prefix == address.prefix_len()) {
+            return Err(differs(format!("{} has no address {address}", id.ifname)));
+        }
+    }
+    Ok(())
+}
+
+fn mac_of(link: &LinkInfo) -> String {
+    LinkAttr::Mac.of(link)
+}
+
+/// Takes away what a network's plugin made for attachments that aren't valid any more.
+///
+/// # Errors
+/// The first thing that could not be taken away; everything else was.
+pub fn collect(context: &Context, network: &Network, parts: &[&str], valid: &Valid) -> Result<()> {
+    context.trust()?;
+    let mut errors = Vec::new();
+    let stays =
+        |container: &str, ifname: &str| valid.contains(&(container.to_owned(), ifname.to_owned()));
+    let net = context.roots.net();
+    let dir = net.join(keep::file_name(&network.name));
+    for relative in keep::list(&dir).map_err(|e| kept("list records", &e))? {
+        let relative = Path::new(&keep::file_name(&network.name)).join(relative);
+        let record = match Record::open_locked(&net, &relative, Wait::No) {
+            Ok(record) => record,
+            // Gone, or somebody is just at work on it.
+            Err(e) if e.is_missing() || e.is_busy() => continue,
+            Err(e) => return Err(kept(format!("read record {}", relative.display()), &e)),
+        };
+        let bytes = record.read().map_err(|e| kept("read a record", &e))?;
+        let Read::Whole(there) = Read::new(&bytes) else { continue };
+        let id = &there.id;
+        let is_ours = there.mark.root() == context.roots.id()? && id.network == network.name;
+        let kind = id.part.split('.').next().unwrap_or_default();
+        if is_ours && parts.contains(&kind) && !stays(&id.container, &id.ifname) {
+            match del::take_down(context, id, record) {
+                Ok(more) => errors.extend(more),
+                Err(error) => errors.push(error),
+            }
+            context.tidy_container(&id.container);
+        }
+    }
+    if let Some(Ipam::HostLocal(ipam)) = network.ipam() {
+        let dir = ipam::lease_dir(&network.name, ipam, &context.roots);
+        for held in host_local::leases(&dir)? {
+            if !stays(&held.id, &held.ifname) {
+                errors.extend(held.in_dir(&dir).drop().err());
+            }
+        }
+    }
+    errors.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Whether an add to this network could work, as far as can be told without one.
+pub fn status(context: &Context, network: &Network) -> Result<()> {
+    context.trust()?;
+    let mut host = Rtnl::open()?;
+    let filters = network.plugins.iter().any(|plugin| match plugin {
+        Plugin::Bridge(conf) => conf.ip_masq,
+        Plugin::Ptp(conf) => conf.ip_masq,
+        Plugin::Portmap(_) => true,
+        _ => false,
+    });
+    if filters {
+        Nft::open()?.generation()?;
+    }
+    if let Some(conf) = network.bridge()
+        && let Some(link) = host.link(&conf.bridge)?
+        && link.kind.as_deref() != Some("bridge")
+    {
+        let what = format!("use {} as a bridge", conf.bridge);
+        return Err(Error::new(Kind::Taken, what, "it is a link of another kind"));
+    }
+    if matches!(network.ipam(), Some(Ipam::Foreign(_))) {
+        return Ok(());
+    }
+    let asked = ipam::Asked { network, container: "status", ifname: "eth0", ips: &[] };
+    ipam::lease(asked, &context.roots).map(|_| ())
+}
+
+/// Whether a part has a record: one look.
+pub fn has_record(context: &Context, id: &Id) -> bool {
+    context.roots.net().join(id.relative()).exists()
+}
