@@ -1,0 +1,137 @@
+//! Chains: bridge, portmap and tuning, each called by itself.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::bridge::address;
+use super::call::{bridge, ours, who, with};
+use super::common::traffic::{tcp, tcp_server};
+use super::common::{Kind, dirs, neighbour, ns_add, sh_out, world};
+
+const WITHIN: Duration = Duration::from_secs(2);
+
+fn list(version: &str) -> Vec<Value> {
+    let plugin = |more: Value| with(json!({"cniVersion": version, "name": "net"}), more);
+    vec![
+        with(bridge(version), json!({"ipMasq": true, "hairpinMode": true})),
+        plugin(json!({"type": "portmap", "runtimeConfig": {"portMappings": [
+            {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}})),
+        plugin(
+            json!({"type": "tuning", "mtu": 1300, "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}}),
+        ),
+        plugin(json!({"type": "tuning", "promisc": true, "sysctl": {"net.core.somaxconn": "77"}})),
+    ]
+}
+
+#[test]
+fn each_part_makes_and_takes_what_is_its_own() {
+    world(Kind::User, || {
+        let (far, pod, plugins) = (neighbour("far", 0), ns_add("a"), ours());
+        let link = || pod.sh_out("ip -d link show eth0");
+        let somaxconn = || pod.sh_out("cat /proc/sys/net/core/somaxconn");
+        let before = somaxconn();
+        for version in ["0.3.1", "1.0.0", "1.1.0"] {
+            let list = list(version);
+            let result = plugins.chain("ADD", &who("a"), &list, &Value::Null);
+            let ip = address(&result);
+            let server = tcp_server(&pod, "a", ip, 80);
+            let answer =
+                tcp(&far.ns, (far.host_v4, 8080).into(), WITHIN).expect("a published port");
+            assert_eq!(answer.peer.ip(), far.v4);
+            drop(server);
+            assert!(link().contains("mtu 1300") && link().contains("PROMISC"), "{}", link());
+            assert_eq!(somaxconn(), "77");
+            if version != "0.3.1" {
+                plugins.chain("CHECK", &who("a"), &list, &result);
+            }
+            let records =
+                sh_out(&format!("find {} -name '*.json' | sort", dirs().run.join("net").display()));
+            let names: Vec<&str> = records.lines().filter_map(|r| r.rsplit('/').next()).collect();
+            assert_eq!(
+                names,
+                ["eth0.json", "eth0:portmap.json", "eth0:tuning.2.json", "eth0:tuning.json"]
+            );
+            // tuning alone: all that it borrowed is back.
+            plugins.ok("DEL", &who("a"), &list[3]);
+            assert!(link().contains("mtu 1500") && !link().contains("PROMISC"), "{}", link());
+            assert_eq!(somaxconn(), before);
+            // portmap alone: the port is closed, the pod is still there.
+            plugins.ok("DEL", &who("a"), &list[1]);
+            assert!(tcp(&far.ns, (far.host_v4, 8080).into(), WITHIN).is_err());
+            assert!(sh_out("nft list set inet podkeel masq4").contains(&ip.to_string()));
+            plugins.chain("DEL", &who("a"), &list, &result);
+            plugins.chain("DEL", &who("a"), &list, &result);
+            assert!(!dirs().run.exists() && !sh_out("nft list tables").contains("podkeel"));
+        }
+    });
+}
+
+/// A runtime that comes back, or changes its mind: the last ports count.
+#[test]
+fn ports_of_a_repeated_add() {
+    world(Kind::User, || {
+        let (far, pod, plugins) = (neighbour("far", 0), ns_add("a"), ours());
+        let result = plugins.ok("ADD", &who("a"), &bridge("1.0.0"));
+        let _server = tcp_server(&pod, "a", address(&result), 80);
+        let portmap = |ports: &[u16]| {
+            let mapping = |p: &u16| json!({"hostPort": p, "containerPort": 80, "protocol": "tcp"});
+            let ports: Vec<Value> = ports.iter().map(mapping).collect();
+            json!({"cniVersion": "1.0.0", "name": "net", "type": "portmap", "prevResult": result,
+                   "runtimeConfig": {"portMappings": ports}})
+        };
+        let open =
+            || [8080, 8081].map(|port| tcp(&far.ns, (far.host_v4, port).into(), WITHIN).is_ok());
+        for (ports, wanted) in [
+            (&[8080][..], [true, false]),
+            (&[8080], [true, false]),
+            (&[8081], [false, true]),
+            (&[8080, 8081], [true, true]),
+            (&[], [false, false]),
+        ] {
+            assert_eq!(plugins.ok("ADD", &who("a"), &portmap(ports)), result, "it is passed on");
+            assert_eq!(open(), wanted, "{ports:?}");
+        }
+        // A port is one pod's. The reference lets the last one have it.
+        let other = ns_add("b");
+        plugins.ok("ADD", &who("a"), &portmap(&[8080]));
+        let (code, msg) = plugins.fails("ADD", &who("b"), &portmap(&[8080]));
+        assert_eq!(code, 104, "{msg}");
+        assert!(msg.contains("taken by net/a/eth0"), "{msg}");
+        drop(other);
+    });
+}
+
+/// The link-layer address of tuning: in the result, in the pod, and back again.
+#[test]
+fn tuning_changes_the_address() {
+    world(Kind::User, || {
+        let (pod, plugins) = (ns_add("a"), ours());
+        let first = plugins.ok("ADD", &who("a"), &bridge("1.0.0"));
+        let before = first["interfaces"][2]["mac"].as_str().expect("an address").to_owned();
+        let mac = "02:00:00:00:00:07";
+        let tuning = json!({"cniVersion": "1.0.0", "name": "net", "type": "tuning", "mac": mac,
+            "allmulti": true, "txQLen": 77, "prevResult": first});
+        let result = plugins.ok("ADD", &who("a"), &tuning);
+        assert_eq!(result["interfaces"][2]["mac"], mac);
+        let link = || pod.sh_out("ip -d link show eth0");
+        assert!(
+            link().contains(mac) && link().contains("allmulti 1") && link().contains("qlen 77"),
+            "{}",
+            link()
+        );
+        let told = |conf: Value| with(conf, json!({"prevResult": result}));
+        plugins.ok("CHECK", &who("a"), &told(tuning.clone()));
+        plugins.ok("CHECK", &who("a"), &told(bridge("1.0.0")));
+        pod.sh("ip link set eth0 txqueuelen 78");
+        let (code, msg) = plugins.fails("CHECK", &who("a"), &told(tuning.clone()));
+        assert!(code == 103 && msg.contains("txqueuelen"), "{msg}");
+        plugins.ok("DEL", &who("a"), &tuning);
+        // What somebody else changed since stays his.
+        assert!(
+            link().contains(&before) && link().contains("allmulti 0") && link().contains("qlen 78"),
+            "{}",
+            link()
+        );
+    });
+}

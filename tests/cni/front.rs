@@ -1,0 +1,200 @@
+//! The front: names, environment, versions, errors.
+
+use serde_json::{Value, json};
+
+use super::call::{Who, answer, bridge, failed, ours, reference, who, with};
+use super::common::{Kind, dirs, ns_add, sh, sh_out, told, world};
+
+const VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+const NAMES: [&str; 7] = ["bridge", "host-local", "loopback", "portmap", "ptp", "static", "tuning"];
+
+#[test]
+fn every_name_is_one_file_and_says_its_versions() {
+    world(Kind::User, || {
+        let plugins = ours();
+        let inodes = sh_out(&format!("stat -L -c %i {}/*", plugins.dir.display()));
+        assert!(inodes.lines().all(|inode| Some(inode) == inodes.lines().next()), "{inodes}");
+        for name in NAMES {
+            // podman's way: an empty container id, dummies for all else.
+            let vars =
+                [("CNI_COMMAND", "VERSION"), ("CNI_NETNS", "dummy"), ("CNI_IFNAME", "dummy")];
+            let output = plugins.raw(name, &vars, r#"{"cniVersion":"1.0.0"}"#);
+            assert!(output.status.success(), "{}", told(name, &output));
+            assert_eq!(
+                answer(&output),
+                json!({"cniVersion": "1.1.0", "supportedVersions": VERSIONS})
+            );
+            let output = plugins.raw(name, &[], "");
+            assert!(output.status.success() && output.stdout.is_empty(), "{}", told(name, &output));
+            assert!(String::from_utf8_lossy(&output.stderr).contains("0.1.0, 0.2.0"), "{name}");
+        }
+        assert!(!dirs().run.exists(), "a look at versions leaves nothing");
+    });
+}
+
+/// Without a plugin's name the configuration's type says which plugin it is.
+#[test]
+fn the_type_says_which_plugin_where_the_name_does_not() {
+    world(Kind::User, || {
+        ns_add("a");
+        let plugins = ours();
+        sh(&format!("ln {0}/bridge {0}/netsetup", plugins.dir.display()));
+        let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "loopback"});
+        let lo = Who { ifname: "lo".into(), ..who("a") };
+        let output = plugins.call("netsetup", "ADD", &lo, &conf);
+        assert_eq!(answer(&output)["interfaces"][0]["name"], "lo", "{}", told("ADD", &output));
+        let conf = with(conf, json!({"type": "../x"}));
+        let (code, msg) = failed("ADD", &plugins.call("netsetup", "ADD", &lo, &conf));
+        assert_eq!(code, 2, "{msg}");
+    });
+}
+
+#[test]
+fn links_across_file_systems_are_symbolic_and_others_files_are_replaced() {
+    world(Kind::User, || {
+        let plugins = ours();
+        let program = plugins.dir.join("bridge");
+        sh("mkdir /run/other && mount -t tmpfs tmpfs /run/other && echo x >/run/other/bridge");
+        // By a name that is no plugin's.
+        sh(&format!("ln {} {}/ns", program.display(), plugins.dir.display()));
+        let listed = sh_out(&format!("{}/ns install /run/other", plugins.dir.display()));
+        assert_eq!(listed.lines().count(), NAMES.len(), "{listed}");
+        let again = sh_out(&format!("{}/ns install /run/other", plugins.dir.display()));
+        assert_eq!(again, listed);
+        let links = sh_out("cd /run/other && find . -type l | wc -l && find . ! -type l ! -name .");
+        assert_eq!(links, NAMES.len().to_string(), "all are symbolic links, nothing else is there");
+        assert!(sh_out("CNI_COMMAND=VERSION /run/other/ptp").contains("supportedVersions"));
+    });
+}
+
+/// Codes are the specification's; the reference has the same for the same calls.
+#[test]
+fn bad_calls_have_the_codes_of_the_specification() {
+    world(Kind::User, || {
+        ns_add("a");
+        let good =
+            json!({"cniVersion": "1.0.0", "name": "net", "type": "bridge", "bridge": "br-cni"});
+        let text = |more: Value| with(good.clone(), more).to_string();
+        let full =
+            ["CNI_CONTAINERID=c", "CNI_NETNS=/run/netns/a", "CNI_IFNAME=eth0", "CNI_PATH=/x"];
+        let but = |change: &'static str| {
+            let key = change.split('=').next().unwrap();
+            let kept = full.iter().copied().filter(move |var| !var.starts_with(key));
+            kept.chain([change]).collect::<Vec<_>>()
+        };
+        let full = full.to_vec();
+        let table = [
+            ("ADD", but("CNI_CONTAINERID="), text(json!({})), 4, "[CNI_CONTAINERID]"),
+            ("ADD", but("CNI_NETNS="), text(json!({})), 4, "[CNI_NETNS]"),
+            ("CHECK", but("CNI_NETNS="), text(json!({})), 4, "[CNI_NETNS]"),
+            ("DEL", but("CNI_IFNAME="), text(json!({})), 4, "[CNI_IFNAME]"),
+            ("add", full.clone(), text(json!({})), 4, "unknown CNI_COMMAND: add"),
+            ("ADD", but("CNI_CONTAINERID=../c"), text(json!({})), 4, "\"../c\""),
+            ("ADD", but("CNI_IFNAME=a/b"), text(json!({})), 4, "\"a/b\""),
+            ("ADD", but("CNI_IFNAME=0123456789abcdef"), text(json!({})), 4, "15 bytes"),
+            ("ADD", full.clone(), "{".into(), 6, "EOF while parsing"),
+            ("ADD", full.clone(), String::new(), 6, "EOF while parsing"),
+            ("ADD", full.clone(), text(json!({"name": ""})), 7, "name"),
+            ("ADD", full.clone(), text(json!({"name": "../x"})), 7, "\"../x\""),
+            ("ADD", full.clone(), text(json!({"cniVersion": "9.0.0"})), 1, "incompatible"),
+            ("DEL", full.clone(), text(json!({"cniVersion": "9.0.0"})), 1, "incompatible"),
+            (
+                "CHECK",
+                full.clone(),
+                text(json!({"cniVersion": "0.3.1"})),
+                1,
+                "does not allow CHECK",
+            ),
+        ];
+        for (verb, vars, stdin, code, says) in table {
+            let what = format!("{verb} {vars:?} {stdin}");
+            let mut vars: Vec<(&str, &str)> =
+                vars.iter().map(|v| v.split_once('=').unwrap()).collect();
+            vars.push(("CNI_COMMAND", verb));
+            let (is, msg) = failed(&what, &ours().raw("bridge", &vars, &stdin));
+            assert_eq!(is, code, "{what}: {msg}");
+            assert!(msg.contains(says), "{what}: {msg}");
+            let (theirs, msg) = failed(&what, &reference().raw("bridge", &vars, &stdin));
+            assert_eq!(theirs, code, "the reference: {what}: {msg}");
+        }
+        assert_eq!(sh_out("ip -br link"), sh_out("ip -br link show lo"), "nothing was made");
+    });
+}
+
+/// What the reference says with its one code for everything, 999, or not at all.
+#[test]
+fn more_codes_than_the_reference_has() {
+    world(Kind::User, || {
+        ns_add("a");
+        let plugins = ours();
+        let conf =
+            json!({"cniVersion": "1.1.0", "name": "net", "type": "bridge", "bridge": "br-cni"});
+        let who = who("a");
+        let refused = |verb: &str, who: &Who, more: Value, code: u64, says: &str| {
+            let conf = with(conf.clone(), more);
+            let (is, msg) = plugins.fails(verb, who, &conf);
+            assert_eq!(is, code, "{verb} {conf}: {msg}");
+            assert!(msg.contains(says), "{verb} {conf}: {msg}");
+        };
+        let at = |netns: &str| Who { netns: netns.into(), ..who.clone() };
+        refused("ADD", &at("/run/netns/none"), json!({}), 3, "/run/netns/none");
+        refused("ADD", &at("/etc/passwd"), json!({}), 4, "not a namespace");
+        refused("ADD", &at("/proc/self/ns/net"), json!({}), 4, "the host's own");
+        let args = |args: &str| Who { args: args.into(), ..who.clone() };
+        refused("ADD", &args("FOO=bar"), json!({}), 4, "FOO=bar");
+        refused("ADD", &args("FOO"), json!({}), 4, "invalid pair");
+        refused("ADD", &who, json!({"isGateway": 7}), 7, "isGateway");
+        refused("CHECK", &who, json!({}), 7, "prevResult");
+        refused("GC", &who, json!({}), 7, "cni.dev/valid-attachments");
+        refused("GC", &who, json!({"cniVersion": "1.0.0"}), 1, "does not allow GC");
+        refused("STATUS", &who, json!({"cniVersion": "1.0.0"}), 1, "does not allow STATUS");
+        assert_eq!(sh_out("ip -br link"), sh_out("ip -br link show lo"), "nothing was made");
+        assert!(
+            plugins.call("bridge", "ADD", &args("IgnoreUnknown=1;FOO=bar"), &conf).status.success()
+        );
+        plugins.ok("DEL", &who, &conf);
+    });
+}
+
+#[test]
+fn status_tells_the_truth() {
+    world(Kind::User, || {
+        ns_add("a");
+        let plugins = ours();
+        let conf = with(bridge("1.1.0"), json!({"ipMasq": true}));
+        assert_eq!(plugins.ok("STATUS", &who("a"), &conf), Value::Null);
+        // One address for a pod, and it is given away.
+        let tiny = json!({"type": "host-local", "subnet": "10.78.0.0/30"});
+        let tiny = with(conf.clone(), json!({"ipam": tiny}));
+        plugins.ok("ADD", &who("a"), &tiny);
+        let (code, msg) = plugins.fails("STATUS", &who("a"), &tiny);
+        assert_eq!(code, 50, "{msg}");
+        assert!(msg.contains("none is free"), "{msg}");
+        plugins.ok("DEL", &who("a"), &tiny);
+        plugins.ok("STATUS", &who("a"), &tiny);
+        sh("ip link add br-x type dummy 2>/dev/null || ip link add br-x type veth");
+        let (code, msg) =
+            plugins.fails("STATUS", &who("a"), &with(conf, json!({"bridge": "br-x"})));
+        assert_eq!(code, 50, "{msg}");
+    });
+}
+
+/// An answer that nobody reads is a failure, and leaves nothing.
+#[test]
+fn an_answer_that_cannot_be_given_is_taken_back() {
+    world(Kind::User, || {
+        ns_add("a");
+        let conf = bridge("1.0.0");
+        let path = ours().dir.display().to_string();
+        sh(&format!("cat >/run/conf <<'EOF'\n{conf}\nEOF"));
+        let failed = super::common::sh_fails(&format!(
+            "CNI_COMMAND=ADD CNI_CONTAINERID=a CNI_NETNS=/run/netns/a CNI_IFNAME=eth0 CNI_PATH={path} \
+             {path}/bridge </run/conf >/dev/full"
+        ));
+        assert_eq!(failed.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&failed.stderr).contains("cannot print the answer"));
+        assert!(!sh_out("ip -n a -br link").contains("eth0"));
+        let left = super::call::files(&super::call::leases("net"));
+        assert!(left.iter().all(|(name, _)| name.starts_with("last_reserved_ip")), "{left:?}");
+    });
+}

@@ -1,0 +1,52 @@
+//! GC: what isn't valid any more goes, whoever forgot it; what is valid stays.
+
+use serde_json::{Value, json};
+
+use super::call::{bridge, files, leases, ours, who, with};
+use super::common::{Kind, ns_add, ns_del, sh_out, world};
+
+#[test]
+fn what_is_not_valid_goes() {
+    world(Kind::User, || {
+        let plugins = ours();
+        let version = json!({"cniVersion": "1.1.0"});
+        let conf = with(with(bridge("1.1.0"), json!({"ipMasq": true})), version.clone());
+        let portmap = |port: u16, prev: &Value| {
+            json!({"cniVersion": "1.1.0", "name": "net", "type": "portmap", "prevResult": prev, "runtimeConfig":
+                   {"portMappings": [{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]}})
+        };
+        for (name, port) in [("a", 8080), ("b", 8081), ("c", 8082)] {
+            ns_add(name);
+            let result = plugins.ok("ADD", &who(name), &conf);
+            plugins.ok("ADD", &who(name), &portmap(port, &result));
+        }
+        // Another network's are none of its business.
+        let other = json!({"name": "other", "bridge": "br-x", "ipam": {"type": "host-local", "subnet": "10.78.0.0/24"}});
+        ns_add("d");
+        plugins.ok("ADD", &who("d"), &with(conf.clone(), other));
+        // A lease of nobody's, and a namespace that is gone.
+        std::fs::write(leases("net").join("10.77.0.99"), "lost\r\neth0").expect("a lease");
+        ns_del("c");
+        let valid = json!({"cni.dev/valid-attachments": [{"containerID": "b", "ifname": "eth0"}]});
+        let gc = |conf: &Value| plugins.ok("GC", &who("x"), &with(conf.clone(), valid.clone()));
+        gc(&conf);
+        gc(&portmap(1, &json!({})));
+        let left: Vec<String> = files(&leases("net")).into_iter().map(|(_, owner)| owner).collect();
+        let of = |name: &str| left.iter().filter(|owner| owner.starts_with(name)).count();
+        assert_eq!([of("a"), of("b"), of("c"), of("lost")], [0, 2, 0, 0], "{left:?}");
+        assert!(!sh_out("ip -n a -br link").contains("eth0"));
+        assert!(
+            sh_out("ip -n b -br link").contains("eth0")
+                && sh_out("ip -n d -br link").contains("eth0")
+        );
+        let ports = sh_out("nft list map inet podkeel ports4");
+        assert!(
+            ports.contains("8081") && !ports.contains("8080") && !ports.contains("8082"),
+            "{ports}"
+        );
+        let masq = sh_out("nft list set inet podkeel masq4");
+        assert_eq!(masq.matches("10.77.0.").count(), 1, "{masq}");
+        gc(&conf);
+        plugins.ok("DEL", &who("b"), &conf);
+    });
+}

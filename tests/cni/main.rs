@@ -1,0 +1,16 @@
+//! netsetup as CNI plugins, called by name with a configuration on stdin, beside the
+//! reference plugins where they can do the same (Debian's `containernetworking-plugins`).
+//!
+//! Worlds that need no privilege; judged by `ip`, `nft`, files and packets.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bridge;
+mod call;
+mod chain;
+mod delegate;
+mod front;
+mod gc;
+mod ipam;
+mod side;
