@@ -12,7 +12,7 @@ use crate::ipam::Leases;
 use crate::kernel::sysctl::{ProcSys, path_of};
 use crate::kernel::{Nft, Rtnl};
 use crate::names::Mark;
-use crate::plan::{LinkAttr, Pod};
+use crate::plan::{LinkAttr, Object, Pod};
 use crate::request::{Mac, SysctlSetting};
 
 /// The facts of one attachment.
@@ -37,10 +37,21 @@ pub struct Facts {
     pub pod_default_v4: bool,
     /// The same for IPv6.
     pub pod_default_v6: bool,
+    /// The link that the pod's IPv4 address is reached over. Read for a published port.
+    pub localnet: Option<Localnet>,
     /// What the settings of the pod's interface are, if it has one of this name.
     pub pod_link: Vec<(LinkAttr, String)>,
     /// What the pod's sysctls are that somebody wants to set; `None` = no such sysctl.
     pub pod_sysctls: BTreeMap<Vec<String>, Option<String>>,
+}
+
+/// A link that packets of 127.0.0.0/8 may be let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Localnet {
+    /// Its name.
+    pub link: String,
+    /// Somebody else has turned that on.
+    pub foreign: bool,
 }
 
 /// A bridge that is there.
@@ -138,6 +149,25 @@ impl Facts {
             return Ok(());
         }
         self.read_routes(host)?;
+        Ok(())
+    }
+
+    /// Reads over which link the pod's IPv4 address is reached.
+    pub fn read_localnet(&mut self, leases: &Leases, host: &mut Rtnl) -> Result<()> {
+        let pod = leases.addrs.iter().map(|a| a.address.addr()).find(|ip| ip.is_ipv4());
+        let Some(pod) = pod else { return Ok(()) };
+        let routes = host.routes(libc::AF_INET)?;
+        let leads = |r: &&rt::RouteInfo| {
+            r.table == u32::from(libc::RT_TABLE_MAIN)
+                && r.kind == libc::RTN_UNICAST
+                && IpNet::new(r.dst.0, r.dst.1).is_ok_and(|net| net.contains(&pod))
+        };
+        // A pod behind the default route is on no link of this host.
+        let best = routes.iter().filter(leads).max_by_key(|r| r.dst.1).filter(|r| r.dst.1 > 0);
+        let Some(index) = best.and_then(|r| r.oif) else { return Ok(()) };
+        let Some(link) = host.link_at(index)?.map(|link| link.name) else { return Ok(()) };
+        let is = ProcSys::open()?.read(&Object::localnet(&link))?;
+        self.localnet = Some(Localnet { link, foreign: is.as_deref() == Some("1") });
         Ok(())
     }
 

@@ -2,9 +2,10 @@
 //! and explain from one description.
 //!
 //! ```text
-//!            front     cli: flags     oci: state on stdin     result: CNI's answer
+//!            front     cli: flags     oci: state on stdin     cni: a plugin's call
 //!              │
 //!            verbs     add  del  check  explain  gc  map  ns ──► pins: namespaces under names
+//!              │         and what runtimes ask of plugins
 //!              │         │
 //!   conf ──► driver ─┐   │ record ──► disk (podkeel-keep)
 //!   request  meta   ─┼─► plan: [Step]

@@ -46,20 +46,25 @@ fn probe(proto: Proto, addr: SocketAddr) -> Result<()> {
 
 fn bind(proto: Proto, addr: SocketAddr) -> std::result::Result<(), Errno> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-    let kind = if proto == Proto::Tcp { SocketType::STREAM } else { SocketType::DGRAM };
+    let (kind, protocol) = match proto {
+        Proto::Tcp => (SocketType::STREAM, None),
+        Proto::Udp => (SocketType::DGRAM, None),
+        // A kernel without it has no listener either.
+        Proto::Sctp => (SocketType::STREAM, Some(rustix::net::ipproto::SCTP)),
+    };
     let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let fd = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    let fd = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
     if addr.is_ipv6() {
         sockopt::set_ipv6_v6only(&fd, true)?;
     }
-    if proto == Proto::Tcp {
+    if proto != Proto::Udp {
         // Connections that linger don't hold the port; a listener does all the same.
         sockopt::set_socket_reuseaddr(&fd, true)?;
     }
     rustix::net::bind(&fd, &addr)
 }
 
-/// A socket on a port, from /proc/net/{tcp,udp}{,6}.
+/// A socket on a port, from /proc/net/{tcp,udp}{,6}; SCTP has no such list.
 #[derive(Debug, PartialEq, Eq)]
 struct Socket {
     loopback: bool,

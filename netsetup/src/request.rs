@@ -19,6 +19,8 @@ pub enum Proto {
     Tcp,
     /// UDP.
     Udp,
+    /// SCTP.
+    Sctp,
 }
 
 /// One published port: `[hostIP:]hostPort:containerPort[/proto]`, ranges already expanded.

@@ -275,6 +275,44 @@ fn keys_of_the_bridge() {
     });
 }
 
+/// Duplicate address detection: waited for, and a duplicate is an error.
+#[test]
+fn the_kernel_asks_around_where_it_is_told_to() {
+    world(Kind::User, || {
+        let (pod, plugins) = (ns_add("a"), ours());
+        let conf = with(bridge("1.0.0"), json!({"enabledad": true}));
+        pod.sh("echo 1 | tee /proc/sys/net/ipv6/conf/*/accept_dad >/dev/null");
+        plugins.ok("ADD", &who("a"), &conf);
+        let flags = pod.sh_out("ip -6 addr show dev eth0 scope global");
+        assert!(flags.contains("fd77::2/64") && !flags.contains("nodad"), "{flags}");
+        assert!(!flags.contains("tentative"), "{flags}");
+        plugins.ok("DEL", &who("a"), &conf);
+        // Somebody on the bridge has the next address already.
+        sh("ip addr add fd77::3/64 dev br-cni nodad");
+        let (code, msg) = plugins.fails("ADD", &who("a"), &conf);
+        assert!(code == 104 && msg.contains("fd77::3 is another's"), "{code}: {msg}");
+        assert!(!pod.sh_out("ip -br link").contains("eth0"), "it is taken back");
+        let left = files(&leases("net"));
+        assert!(left.iter().all(|(name, _)| name.starts_with("last_")), "{left:?}");
+    });
+}
+
+#[test]
+fn an_interface_that_stays_down() {
+    world(Kind::User, || {
+        sh("ip netns add a");
+        let plugins = ours();
+        let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "bridge", "bridge": "br-cni",
+            "disableContainerInterface": true});
+        let result = plugins.ok("ADD", &who("a"), &conf);
+        assert!(!sh_out("ip -n a link").contains(",UP"), "neither eth0 nor lo is up");
+        plugins.ok("CHECK", &who("a"), &with(conf.clone(), json!({"prevResult": result})));
+        plugins.ok("DEL", &who("a"), &conf);
+        let both = with(bridge("1.0.0"), json!({"disableContainerInterface": true}));
+        assert_eq!(plugins.fails("ADD", &who("a"), &both).0, 7);
+    });
+}
+
 /// A bridge with another address is refused; with forceAddress it changes.
 #[test]
 fn another_address_of_the_bridge() {

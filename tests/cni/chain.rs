@@ -1,5 +1,6 @@
 //! Chains: bridge, portmap and tuning, each called by itself.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use super::bridge::address;
 use super::call::{bridge, ours, who, with};
 use super::common::traffic::{tcp, tcp_server};
-use super::common::{Kind, dirs, neighbour, ns_add, sh_out, world};
+use super::common::{Kind, Ns, dirs, neighbour, ns_add, sh, sh_out, world};
 
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -64,6 +65,80 @@ fn each_part_makes_and_takes_what_is_its_own() {
             plugins.chain("DEL", &who("a"), &list, &result);
             assert!(!dirs().run.exists() && !sh_out("nft list tables").contains("podkeel"));
         }
+    });
+}
+
+/// A published port on the host's own 127.0.0.1, as the reference has it; what else
+/// listens there stays out of reach for neighbours.
+#[test]
+fn localhost_of_the_host() {
+    world(Kind::User, || {
+        let (far, pod, plugins) = (neighbour("far", 0), ns_add("a"), ours());
+        let result = plugins.ok("ADD", &who("a"), &bridge("1.0.0"));
+        let _pod = tcp_server(&pod, "a", Ipv4Addr::UNSPECIFIED, 80);
+        let _own = tcp_server(&Ns::host(), "own", Ipv4Addr::LOCALHOST, 9090);
+        let portmap = |more: Value| {
+            let mapping = |port: u16, host: &str| json!({"hostPort": port, "containerPort": 80, "protocol": "tcp", "hostIP": host});
+            let base = json!({"cniVersion": "1.0.0", "name": "net", "type": "portmap", "prevResult": result,
+                "runtimeConfig": {"portMappings": [mapping(8080, ""), mapping(8081, "127.0.0.1")]}});
+            with(base, more)
+        };
+        let from = |ns: &Ns, to: IpAddr, port: u16| {
+            tcp(ns, (to, port).into(), Duration::from_millis(500))
+                .ok()
+                .map(|a| (a.server, a.peer.ip()))
+        };
+        let here = |port: u16| from(&Ns::host(), Ipv4Addr::LOCALHOST.into(), port);
+        // A neighbour who sends the host what is for 127.0.0.1.
+        far.ns.sh(&format!(
+            "echo 1 >/proc/sys/net/ipv4/conf/eth0/route_localnet && ip addr del 127.0.0.1/8 dev lo && \
+             ip route add 127.0.0.0/8 via {} dev eth0 src {}",
+            far.host_v4, far.v4
+        ));
+        sh("echo 1 >/proc/sys/net/ipv4/conf/up0/route_localnet");
+        assert_eq!(
+            from(&far.ns, Ipv4Addr::LOCALHOST.into(), 9090),
+            Some(("own".into(), far.v4.into())),
+            "the hole that is to be closed"
+        );
+        let localnet = || sh_out("cat /proc/sys/net/ipv4/conf/br-cni/route_localnet");
+        let gateway: IpAddr = [10, 77, 0, 1].into();
+        let to_pod = |seen: IpAddr| Some(("a".to_owned(), seen));
+        for (masq_all, seen) in [(false, far.v4.into()), (true, gateway)] {
+            let conf = portmap(json!({"masqAll": masq_all}));
+            plugins.ok("ADD", &who("a"), &conf);
+            assert_eq!(localnet(), "1");
+            assert_eq!(here(8080), to_pod(gateway));
+            assert_eq!(here(8081), to_pod(gateway));
+            assert_eq!(here(9090), Some(("own".into(), Ipv4Addr::LOCALHOST.into())));
+            assert_eq!(from(&far.ns, far.host_v4.into(), 8080), to_pod(seen));
+            assert_eq!(from(&far.ns, far.host_v4.into(), 8081), None);
+            assert_eq!(
+                from(&far.ns, Ipv4Addr::LOCALHOST.into(), 9090),
+                None,
+                "closed before it opens"
+            );
+            plugins.ok("CHECK", &who("a"), &conf);
+            plugins.ok("DEL", &who("a"), &conf);
+            assert_eq!((localnet().as_str(), here(8080)), ("0", None));
+        }
+        // Turned off, loopback is the host's own.
+        let off = with(
+            portmap(json!({"snat": false})),
+            json!({"runtimeConfig": {"portMappings": [
+            {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}}),
+        );
+        plugins.ok("ADD", &who("a"), &off);
+        assert_eq!((localnet().as_str(), here(8080)), ("0", None));
+        assert_eq!(from(&far.ns, far.host_v4.into(), 8080), to_pod(far.v4.into()));
+        let (code, msg) = plugins.fails("ADD", &who("b"), &portmap(json!({"snat": false})));
+        assert!(code >= 3, "{code}: {msg}");
+        plugins.ok("DEL", &who("a"), &off);
+        // What somebody else turned on stays on.
+        sh("echo 1 >/proc/sys/net/ipv4/conf/br-cni/route_localnet");
+        plugins.ok("ADD", &who("a"), &portmap(json!({})));
+        plugins.ok("DEL", &who("a"), &portmap(json!({})));
+        assert_eq!(localnet(), "1");
     });
 }
 

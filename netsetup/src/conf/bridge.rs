@@ -42,6 +42,10 @@ pub struct Bridge {
     pub promisc_mode: bool,
     /// Pods reach the gateway, but not each other.
     pub port_isolation: bool,
+    /// The kernel asks around before the pod uses an IPv6 address; add waits for it.
+    pub enable_dad: bool,
+    /// The pod's end stays down. Never together with `ipam`.
+    pub disable_container_interface: bool,
     /// The pod's link-layer address (`args.cni.mac`); `None` = up to the driver.
     pub mac: Option<Mac>,
     /// Where addresses come from; `None` = the link is made without any.
@@ -78,11 +82,20 @@ pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Bridge> {
         hairpin_mode: plugin.flag("hairpinMode", false)?,
         promisc_mode: plugin.flag("promiscMode", false)?,
         port_isolation: plugin.flag("portIsolation", false)?,
+        enable_dad: plugin.flag("enabledad", false)?,
+        disable_container_interface: plugin.flag("disableContainerInterface", false)?,
         mac: read_mac(plugin)?,
         ipam,
         dns: read_dns(plugin)?,
         capabilities: read_capabilities(plugin)?,
     };
+    if read.disable_container_interface && read.ipam.is_some() {
+        let path = plugin.at("disableContainerInterface");
+        return Err(Fault::input(
+            &path,
+            "cannot be together with ipam: what is down has no use for addresses",
+        ));
+    }
     if read.hairpin_mode && read.promisc_mode {
         // The pod's own frames would come back to it twice; the reference refuses it too.
         return Err(Fault::input(&plugin.at("promiscMode"), "cannot be together with hairpinMode"));
@@ -96,8 +109,6 @@ fn refuse_what_is_missing(plugin: &Object) -> Parsed<()> {
     plugin.refuse("vlanTrunk", Value::Null)?;
     plugin.refuse("preserveDefaultVlan", json!(true))?;
     plugin.refuse("macspoofchk", json!(false))?;
-    plugin.refuse("enabledad", json!(false))?;
-    plugin.refuse("disableContainerInterface", json!(false))?;
     // podkeel's rules are nftables': asking for them is asking for what is done.
     read_backend(plugin, "ipMasqBackend")
 }

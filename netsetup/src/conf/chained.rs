@@ -1,6 +1,6 @@
 //! The plugins that add to an interface that is there: `portmap` and `tuning`.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Capabilities,
@@ -13,6 +13,10 @@ use crate::request::{Mac, SysctlSetting};
 /// Published ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Portmap {
+    /// Ports are the pod's on the host's 127.0.0.1, too.
+    pub snat: bool,
+    /// The pod sees the host's address behind all that comes by a published port.
+    pub masq_all: bool,
     /// What it asks a runtime for: `portMappings`.
     pub capabilities: Capabilities,
 }
@@ -50,10 +54,12 @@ pub(super) fn read_portmap(plugin: &Object) -> Parsed<Portmap> {
     read_backend(plugin, "backend")?;
     plugin.refuse("conditionsV4", Value::Null)?;
     plugin.refuse("conditionsV6", Value::Null)?;
-    plugin.refuse("masqAll", json!(false))?;
-    plugin.refuse("snat", Value::Bool(true))?;
     read_marks(plugin)?;
-    Ok(Portmap { capabilities: read_capabilities(plugin)? })
+    Ok(Portmap {
+        snat: plugin.flag("snat", true)?,
+        masq_all: plugin.flag("masqAll", false)?,
+        capabilities: read_capabilities(plugin)?,
+    })
 }
 
 /// How the reference tells its own rules which packets to masquerade. podkeel's ask the

@@ -84,6 +84,8 @@ fn the_built_in_network() {
         hairpin_mode: true,
         promisc_mode: false,
         port_isolation: false,
+        enable_dad: false,
+        disable_container_interface: false,
         mac: None,
         ipam: Some(Ipam::HostLocal(ipam)),
         dns: None,

@@ -104,7 +104,7 @@ pub fn addresses(
         let plan = plan.each(gone, |plan, address| {
             plan.ensure(Side::Host, Object::NoAddr { link: conf.bridge.clone(), address })
         });
-        let gateway = Object::Addr { link: conf.bridge.clone(), address, route: true };
+        let gateway = Object::Addr { link: conf.bridge.clone(), address, route: true, dad: false };
         // What somebody else gave his bridge isn't ours to count and to take away.
         match facts.bridge.as_ref().is_some_and(|b| b.foreign.contains(&address)) {
             true => plan.ensure(Side::Host, gateway),
@@ -113,16 +113,24 @@ pub fn addresses(
     });
     let plan = forward(plan, facts, forwards && v4, forwards && v6);
     let plan = guard_v6(plan, request, facts, leases, v6)
-        .ensure(Side::Pod, Object::Up { link: "lo".into() })
-        .own(Phase::Build, Side::Pod, Object::Up { link: link() })
+        .when(!conf.disable_container_interface, |plan| {
+            plan.ensure(Side::Pod, Object::Up { link: "lo".into() }).own(
+                Phase::Build,
+                Side::Pod,
+                Object::Up { link: link() },
+            )
+        })
         .each(&leases.addrs, |plan, a| {
-            let address = Object::Addr { link: link(), address: a.address, route: true };
+            let dad = conf.enable_dad;
+            let address = Object::Addr { link: link(), address: a.address, route: true, dad };
             plan.own(Phase::Build, Side::Pod, address)
         })
         .each(pod_routes(request, facts, leases), |plan, route| {
             plan.own(Phase::Build, Side::Pod, route)
         });
+    let settled = Object::Settled { link: link() };
     Ok(plan
+        .when(conf.enable_dad && v6, |plan| plan.ensure(Side::Pod, settled))
         .when(conf.ip_masq, |plan| plan.each(&leases.addrs, |plan, a| masquerade(plan, a.address))))
 }
 

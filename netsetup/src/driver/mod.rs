@@ -59,9 +59,9 @@ pub fn plan(request: &Request, facts: &Facts, leases: &Leases) -> Result<Plan> {
             Plugin::Ptp(conf) => plan.and(ptp::plan(request, conf, facts, leases)?),
             Plugin::Loopback => plan.and(loopback::plan()),
             Plugin::Ipam(_) => plan, // leases are all it is about
-            Plugin::Portmap(_) => {
+            Plugin::Portmap(conf) => {
                 published = true;
-                plan.and(meta::portmap::plan(request, leases)?)
+                plan.and(meta::portmap::plan(request, conf, facts, leases)?)
             }
             Plugin::Tuning(conf) => plan.and(meta::tuning::link(request, conf, facts)?),
         };

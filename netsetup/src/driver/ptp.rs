@@ -57,9 +57,10 @@ pub fn plan(request: &Request, conf: &conf::Ptp, facts: &Facts, leases: &Leases)
 fn host_end(plan: Plan, veth: &str, pod: IpAddr, gateway: Option<IpAddr>) -> Plan {
     let own = |plan: Plan, object| plan.own(Phase::Build, Side::Host, object);
     let plan = match gateway {
-        Some(ip) => {
-            own(plan, Object::Addr { link: veth.into(), address: IpNet::from(ip), route: true })
-        }
+        Some(ip) => own(
+            plan,
+            Object::Addr { link: veth.into(), address: IpNet::from(ip), route: true, dad: false },
+        ),
         None => plan,
     };
     own(plan, to(veth, IpNet::from(pod), None))
@@ -67,7 +68,7 @@ fn host_end(plan: Plan, veth: &str, pod: IpAddr, gateway: Option<IpAddr>) -> Pla
 
 fn pod_end(plan: Plan, link: &str, address: IpNet, gateway: Option<IpAddr>) -> Plan {
     let own = |plan: Plan, object| plan.own(Phase::Build, Side::Pod, object);
-    let plan = own(plan, Object::Addr { link: link.into(), address, route: false });
+    let plan = own(plan, Object::Addr { link: link.into(), address, route: false, dad: false });
     match gateway {
         Some(ip) => {
             own(own(plan, to(link, IpNet::from(ip), None)), to(link, address.trunc(), Some(ip)))

@@ -1,8 +1,8 @@
 //! The ways to call netsetup.
 
 pub mod cli;
-mod ns;
 pub mod cni;
 pub mod install;
+mod ns;
 pub mod oci;
 mod show;

@@ -43,6 +43,20 @@ impl Rtnl {
         }
     }
 
+    /// The link of this index, if there is one.
+    pub fn link_at(&mut self, index: u32) -> Result<Option<LinkInfo>> {
+        let mut batch = self.socket.batch();
+        rt::get_link_at(&mut batch, index);
+        let mut found = None;
+        let refused =
+            self.socket.exchange(batch, |m| found = found.take().or(LinkInfo::read(m)))?;
+        match refused.first() {
+            Some(refusal) if refusal.errno == libc::ENODEV => Ok(None),
+            Some(refusal) => Err(refusal.error(format!("find link {index}"))),
+            None => Ok(found),
+        }
+    }
+
     /// The index of a link that must be there.
     pub fn index(&mut self, name: &str) -> Result<u32> {
         if let Some(index) = self.index.get(name) {

@@ -3,10 +3,15 @@
 //! the number of pods, and only the first packet of a connection comes here.
 //!
 //! ```text
+//!  guard       to 127.0.0.0/8 from elsewhere            ► dropped
 //!  prerouting, output ── to an address of the host? ──► publish
+//!  output ── to 127.0.0.0/8 ──► localhost
+//!     localhost: bound4, local4  as below, for those that ask for it
 //!     publish:  bound{4,6}  host address . proto . port  ► dnat to pod . port
 //!               ports{4,6}  proto . port                 ► dnat to pod . port
-//!  postrouting: own{4,6}    pod's network . same network ► true addresses
+//!  postrouting: from 127.0.0.0/8, translated            ► masquerade
+//!               hidden{4,6} pod . proto . port, translated ► masquerade
+//!               own{4,6}    pod's network . same network ► true addresses
 //!                           (masqueraded if it came by a published port,
 //!                           or the answer would bypass the host)
 //!               multicast, broadcast         ► true addresses: on a bridge that
@@ -14,176 +19,24 @@
 //!               masq{4,6}   pod's address                ► masquerade
 //! ```
 //!
-//! Loopback stays out: 127.0.0.1 would need route_localnet, and ::1 can't be
+//! 127.0.0.1 needs route_localnet, which lets a neighbour's packets reach what listens
+//! on the host's loopback: `guard` is there before anybody turns it on. ::1 can't be
 //! translated at all.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+mod entry;
 
-use ipnet::IpNet;
 use podkeel_wire::Batch;
-use podkeel_wire::nf::{self, Elem, Expr, Field, Hook, Reg, Set, Table};
-use serde::{Deserialize, Serialize};
+use podkeel_wire::nf::{self, Expr, Field, Hook, Reg, Set, Table};
 
+pub use self::entry::Entry;
 use super::nft::Nft;
 use crate::error::Result;
-use crate::request::Proto;
 
 /// Our table.
 pub const TABLE: Table<'static> = Table { family: nf::INET, name: "podkeel" };
 
 /// The table's comment: it names the version of what stands in it.
-pub const COMMENT: &str = "podkeel ruleset 1";
-
-/// What a pod has in the sets and maps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Entry {
-    /// A port of the host leads to a port of the pod.
-    Published {
-        /// Transport protocol.
-        proto: Proto,
-        /// The host's address; `None` = every one of the pod's address's family.
-        host_ip: Option<IpAddr>,
-        /// Port on the host.
-        host_port: u16,
-        /// Address and port in the pod.
-        to: SocketAddr,
-    },
-    /// The pod's address is hidden behind the host's on its way out.
-    Masqueraded(IpAddr),
-    /// A network whose members see each other's true addresses.
-    Own(IpNet),
-}
-
-impl fmt::Display for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Entry::Published { proto, host_ip, host_port, to } => {
-                let any = if to.is_ipv4() { "0.0.0.0".parse() } else { "::".parse() };
-                let host = host_ip.or(any.ok()).map(|ip| SocketAddr::new(ip, *host_port));
-                write!(
-                    f,
-                    "port {}/{} to {to}",
-                    host.map(|h| h.to_string()).unwrap_or_default(),
-                    proto.name()
-                )
-            }
-            Entry::Masqueraded(ip) => write!(f, "masquerade of {ip}"),
-            Entry::Own(net) => write!(f, "true addresses within {net}"),
-        }
-    }
-}
-
-impl Proto {
-    /// "tcp" or "udp".
-    pub const fn name(self) -> &'static str {
-        match self {
-            Proto::Tcp => "tcp",
-            Proto::Udp => "udp",
-        }
-    }
-
-    const fn number(self) -> u8 {
-        match self {
-            Proto::Tcp => libc::IPPROTO_TCP as u8,
-            Proto::Udp => libc::IPPROTO_UDP as u8,
-        }
-    }
-}
-
-impl Entry {
-    /// The set or map that it is in.
-    pub fn set(&self) -> &'static str {
-        match self {
-            Entry::Published { host_ip: None, to, .. } => by_family(to.ip(), "ports4", "ports6"),
-            Entry::Published { host_ip: Some(_), to, .. } => by_family(to.ip(), "bound4", "bound6"),
-            Entry::Masqueraded(ip) => by_family(*ip, "masq4", "masq6"),
-            Entry::Own(net) => by_family(net.addr(), "own4", "own6"),
-        }
-    }
-
-    /// The element, with a comment that names its owner.
-    pub fn elem(&self, owner: &str) -> Elem {
-        let comment = Some(owner.to_owned());
-        match self {
-            Entry::Published { proto, host_ip, host_port, to } => Elem {
-                key: join(&[
-                    &host_ip.map(bytes_of).unwrap_or_default(),
-                    &[proto.number()],
-                    &host_port.to_be_bytes(),
-                ]),
-                key_end: None,
-                data: Some(join(&[&bytes_of(to.ip()), &to.port().to_be_bytes()])),
-                comment,
-            },
-            Entry::Masqueraded(ip) => Elem { key: bytes_of(*ip), comment, ..Elem::default() },
-            Entry::Own(net) => {
-                let (first, last) = (bytes_of(net.network()), bytes_of(net.broadcast()));
-                Elem {
-                    key: join(&[&first, &first]),
-                    key_end: Some(join(&[&last, &last])),
-                    data: None,
-                    comment,
-                }
-            }
-        }
-    }
-
-    /// The network of an element of `own4` or `own6`; `None` for anything unreadable.
-    pub fn read_own(elem: &Elem) -> Option<Entry> {
-        let half = |bytes: &[u8]| ip_of(bytes.get(..bytes.len() / 2)?);
-        let (first, last) = (half(&elem.key)?, half(elem.key_end.as_ref()?)?);
-        let bits = if first.is_ipv4() { 32 } else { 128 };
-        let nets = (0..=bits).filter_map(|prefix| IpNet::new(first, prefix).ok());
-        nets.rev().find(|net| net.network() == first && net.broadcast() == last).map(Entry::Own)
-    }
-
-    /// The port of a published entry in a dump of one of the maps; `None` for anything unreadable.
-    pub fn read_published(set: &str, elem: &Elem) -> Option<Entry> {
-        let len = if set.ends_with('4') { 4 } else { 16 };
-        let (host, rest) =
-            elem.key.split_at_checked(if set.starts_with("bound") { len } else { 0 })?;
-        let [proto, _, _, _, high, low, ..] = *rest else { return None };
-        let proto = [Proto::Tcp, Proto::Udp].into_iter().find(|p| p.number() == proto)?;
-        let (addr, port) = elem.data.as_ref()?.split_at_checked(len)?;
-        let to = SocketAddr::new(ip_of(addr)?, u16::from_be_bytes(*port.first_chunk()?));
-        Some(Entry::Published {
-            proto,
-            host_ip: ip_of(host),
-            host_port: u16::from_be_bytes([high, low]),
-            to,
-        })
-    }
-}
-
-fn by_family(ip: IpAddr, v4: &'static str, v6: &'static str) -> &'static str {
-    if ip.is_ipv4() { v4 } else { v6 }
-}
-
-fn bytes_of(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
-}
-
-fn ip_of(bytes: &[u8]) -> Option<IpAddr> {
-    <[u8; 4]>::try_from(bytes)
-        .map(IpAddr::from)
-        .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
-        .ok()
-}
-
-/// Fields of a concatenation, each padded to four bytes.
-fn join(fields: &[&[u8]]) -> Vec<u8> {
-    let mut key = Vec::new();
-    for field in fields {
-        key.extend_from_slice(field);
-        key.resize(key.len().next_multiple_of(4), 0);
-    }
-    key
-}
+pub const COMMENT: &str = "podkeel ruleset 2";
 
 const V4: &[Field] = &[Field::Ipv4];
 const V6: &[Field] = &[Field::Ipv6];
@@ -193,11 +46,14 @@ const PORT: &[Field] = &[Field::Proto, Field::Service];
 type SetShape = (&'static str, &'static [Field], &'static [Field], bool);
 
 /// The sets and maps.
-pub const SETS: [SetShape; 8] = [
+pub const SETS: [SetShape; 11] = [
     ("ports4", PORT, &[Field::Ipv4, Field::Service], false),
     ("ports6", PORT, &[Field::Ipv6, Field::Service], false),
     ("bound4", &[Field::Ipv4, Field::Proto, Field::Service], &[Field::Ipv4, Field::Service], false),
     ("bound6", &[Field::Ipv6, Field::Proto, Field::Service], &[Field::Ipv6, Field::Service], false),
+    ("local4", PORT, &[Field::Ipv4, Field::Service], false),
+    ("hidden4", &[Field::Ipv4, Field::Proto, Field::Service], &[], false),
+    ("hidden6", &[Field::Ipv6, Field::Proto, Field::Service], &[], false),
     ("masq4", V4, &[], false),
     ("masq6", V6, &[], false),
     ("own4", &[Field::Ipv4, Field::Ipv4], &[], true),
@@ -209,8 +65,17 @@ const fn nat(hook: i32, priority: i32) -> Option<Hook<'static>> {
 }
 
 /// The chains, those that are jumped to first.
-pub const CHAINS: [(&str, Option<Hook<'static>>); 4] = [
+pub const CHAINS: [(&str, Option<Hook<'static>>); 6] = [
+    (
+        "guard",
+        Some(Hook {
+            kind: "filter",
+            hook: libc::NF_INET_PRE_ROUTING,
+            priority: libc::NF_IP_PRI_RAW,
+        }),
+    ),
     ("publish", None),
+    ("localhost", None),
     ("prerouting", nat(libc::NF_INET_PRE_ROUTING, libc::NF_IP_PRI_NAT_DST)),
     ("output", nat(libc::NF_INET_LOCAL_OUT, libc::NF_IP_PRI_NAT_DST)),
     ("postrouting", nat(libc::NF_INET_POST_ROUTING, libc::NF_IP_PRI_NAT_SRC)),
@@ -229,6 +94,7 @@ struct Family {
     ports: &'static str,
     own: &'static str,
     masq: &'static str,
+    hidden: &'static str,
     to_many: &'static [ToMany],
     loopback: &'static [u8],
 }
@@ -251,6 +117,7 @@ const IPV4: Family = Family {
     ports: "ports4",
     own: "own4",
     masq: "masq4",
+    hidden: "hidden4",
     to_many: &[
         ToMany { mask: Some(&[0xf0, 0, 0, 0]), value: &[0xe0, 0, 0, 0] },
         ToMany { mask: None, value: &[0xff; 4] },
@@ -270,6 +137,7 @@ const IPV6: Family = Family {
     ports: "ports6",
     own: "own6",
     masq: "masq6",
+    hidden: "hidden6",
     to_many: &[ToMany { mask: None, value: &[0xff] }],
     loopback: &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
 };
@@ -280,6 +148,9 @@ const TO_HOST: [Expr<'static>; 3] = [
     Expr::Equal { reg: R0, value: &(libc::RTN_LOCAL as u32).to_ne_bytes() },
     Expr::Jump { chain: "publish" },
 ];
+
+/// What `meta iiftype` says of lo.
+const LOOPBACK_TYPE: &[u8] = &libc::ARPHRD_LOOPBACK.to_ne_bytes();
 
 /// IPS_DST_NAT of enum ip_conntrack_status (linux/netfilter/nf_conntrack_common.h).
 const IPS_DST_NAT: u32 = 1 << 5;
@@ -294,13 +165,16 @@ pub type Rule = (&'static str, Vec<Expr<'static>>);
 
 /// All rules, in order.
 pub fn rules() -> Vec<Rule> {
-    let mut rules = vec![("prerouting", TO_HOST.to_vec())];
-    for family in [IPV4, IPV6] {
-        rules.push(("output", family.not_loopback()));
-    }
+    let mut rules = vec![("guard", IPV4.guard()), ("prerouting", TO_HOST.to_vec())];
+    // Behind a jump the kernel goes on with the next rule.
+    rules.push(("output", IPV4.to_loopback(&[Expr::Jump { chain: "localhost" }])));
+    rules.push(("output", IPV4.to_loopback(&[Expr::Return])));
+    rules.push(("output", IPV6.to_loopback(&[Expr::Return])));
+    rules.extend(IPV4.publish("local4").map(|exprs| ("localhost", exprs)));
+    rules.push(("postrouting", IPV4.leaves_loopback()));
     rules.push(("output", TO_HOST.to_vec()));
     for family in [IPV4, IPV6] {
-        rules.extend(family.publish().map(|exprs| ("publish", exprs)));
+        rules.extend(family.publish(family.ports).map(|exprs| ("publish", exprs)));
         rules.extend(family.postrouting().into_iter().map(|exprs| ("postrouting", exprs)));
     }
     rules
@@ -311,16 +185,36 @@ impl Family {
         [&self.packet[..]].iter().chain(parts).flat_map(|part| part.iter().copied()).collect()
     }
 
-    fn not_loopback(&self) -> Vec<Expr<'static>> {
-        let len = self.loopback.len() as u32;
-        self.rule(&[&[
-            Expr::Network { offset: self.daddr, len, to: R0 },
-            Expr::Equal { reg: R0, value: self.loopback },
-            Expr::Return,
-        ]])
+    /// What is for the host's loopback.
+    fn to_loopback(&self, then: &[Expr<'static>]) -> Vec<Expr<'static>> {
+        self.rule(&[&[self.daddr_begins(), self.is_loopback()], then])
     }
 
-    fn publish(&self) -> [Vec<Expr<'static>>; 2] {
+    /// What comes from elsewhere and is for the host's loopback.
+    fn guard(&self) -> Vec<Expr<'static>> {
+        self.to_loopback(&[
+            Expr::Meta { key: libc::NFT_META_IIFTYPE, to: R0 },
+            Expr::Differs { reg: R0, value: LOOPBACK_TYPE },
+            Expr::Drop,
+        ])
+    }
+
+    /// What left the host's loopback for a pod: the pod couldn't answer to 127.0.0.1.
+    fn leaves_loopback(&self) -> Vec<Expr<'static>> {
+        let len = self.loopback.len() as u32;
+        let from = [Expr::Network { offset: self.saddr, len, to: R0 }, self.is_loopback()];
+        self.rule(&[&from, &TRANSLATED, &[Expr::Masquerade]])
+    }
+
+    fn daddr_begins(&self) -> Expr<'static> {
+        Expr::Network { offset: self.daddr, len: self.loopback.len() as u32, to: R0 }
+    }
+
+    fn is_loopback(&self) -> Expr<'static> {
+        Expr::Equal { reg: R0, value: self.loopback }
+    }
+
+    fn publish(&self, ports: &'static str) -> [Vec<Expr<'static>>; 2] {
         let dnat = Expr::Dnat { family: self.number, addr: R0, port: Reg::word(self.words) };
         let proto_port = |at| {
             [
@@ -331,7 +225,7 @@ impl Family {
         let find = |set| [Expr::Lookup { set, key: R0, to: Some(R0) }, dnat];
         [
             self.rule(&[&[self.daddr()], &proto_port(self.words), &find(self.bound)]),
-            self.rule(&[&proto_port(0), &find(self.ports)]),
+            self.rule(&[&proto_port(0), &find(ports)]),
         ]
     }
 
@@ -351,7 +245,15 @@ impl Family {
             .copied()
             .chain(self.rule(&[&within_own, &[Expr::Masquerade]]))
             .collect();
-        let mut rules = vec![hairpin, self.rule(&[&within_own, &[Expr::Return]])];
+        let to_hidden = [
+            self.daddr(),
+            Expr::Meta { key: libc::NFT_META_L4PROTO, to: Reg::word(self.words) },
+            Expr::Transport { offset: 2, len: 2, to: Reg::word(self.words + 1) },
+            Expr::Lookup { set: self.hidden, key: R0, to: None },
+        ];
+        let hidden =
+            TRANSLATED.iter().copied().chain(self.rule(&[&to_hidden, &[Expr::Masquerade]]));
+        let mut rules = vec![hidden.collect(), hairpin, self.rule(&[&within_own, &[Expr::Return]])];
         rules.extend(self.to_many.iter().map(|many| self.unchanged(many)));
         rules.push(self.rule(&[&from_pod]));
         rules

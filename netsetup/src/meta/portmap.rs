@@ -1,17 +1,19 @@
 //! Published ports: elements of the ruleset's maps.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::driver::Request;
-use crate::driver::own_network;
+use crate::conf::Portmap;
+use crate::driver::{Request, own_network};
 use crate::error::{Error, Kind, Result};
-use crate::ipam::Leases;
+use crate::facts::Facts;
+use crate::ipam::{Assigned, Leases};
 use crate::kernel::ruleset::Entry;
 use crate::plan::{Object, Phase, Plan, Side};
+use crate::request::Publish;
 
 /// One element a port and family. A port without a host address is published
 /// on every address of each family that the pod has.
-pub fn plan(request: &Request, leases: &Leases) -> Result<Plan> {
+pub fn plan(request: &Request, conf: &Portmap, facts: &Facts, leases: &Leases) -> Result<Plan> {
     let mut plan = Plan::new();
     for port in &request.wishes.ports {
         let mut reached = false;
@@ -21,25 +23,11 @@ pub fn plan(request: &Request, leases: &Leases) -> Result<Plan> {
                 continue;
             }
             reached = true;
-            let entry = Entry::Published {
-                proto: port.proto,
-                // 0.0.0.0 and :: say the family, and then mean all of its addresses.
-                host_ip: port.host_ip.filter(|host| !host.is_unspecified()),
-                host_port: port.host_port,
-                to: SocketAddr::new(ip, port.container_port),
-            };
-            plan =
-                own_network(plan, lease.address).own(Phase::Open, Side::Host, Object::Entry(entry));
+            plan = publish(plan, request, conf, facts, port, lease)?;
         }
-        if reached && port.host_ip.is_some_and(|ip| ip.is_loopback()) {
-            let what = format!("publish port {port} on network {}", request.network.name);
-            return Err(Error::new(
-                Kind::Unsupported,
-                what,
-                "ports of loopback addresses are not built yet",
-            ));
-        }
-        if !reached {
+        // A plugin is asked for all families at once; the reference passes over those
+        // that the pod doesn't have.
+        if !reached && !request.as_plugin {
             let family = if port.host_ip.is_some_and(|ip| ip.is_ipv6()) { "IPv6" } else { "IPv4" };
             return Err(Error::input(
                 format!("publish port {} on network {}", port.host_port, request.network.name),
@@ -48,4 +36,58 @@ pub fn plan(request: &Request, leases: &Leases) -> Result<Plan> {
         }
     }
     Ok(plan)
+}
+
+fn publish(
+    plan: Plan,
+    request: &Request,
+    conf: &Portmap,
+    facts: &Facts,
+    port: &Publish,
+    lease: &Assigned,
+) -> Result<Plan> {
+    let ip = lease.address.addr();
+    let to = SocketAddr::new(ip, port.container_port);
+    let (proto, host_port) = (port.proto, port.host_port);
+    // 0.0.0.0 and :: say the family, and then mean all of its addresses.
+    let host_ip = port.host_ip.filter(|host| !host.is_unspecified());
+    let loopback = host_ip.is_some_and(|ip| ip.is_loopback());
+    // Loopback stays the host's own, unless a runtime asks for it as the reference does.
+    let localnet =
+        facts.localnet.as_ref().filter(|_| request.as_plugin && conf.snat && ip.is_ipv4());
+    if loopback && localnet.is_none() {
+        return Err(no_loopback(request, port, ip));
+    }
+    let open = |plan: Plan, entry| plan.own(Phase::Open, Side::Host, Object::Entry(entry));
+    let plan = own_network(plan, lease.address);
+    let plan = match localnet.filter(|_| host_ip.is_none() || loopback) {
+        Some(localnet) => {
+            let object = Object::Localnet { link: localnet.link.clone() };
+            let plan = match localnet.foreign {
+                true => plan.ensure(Side::Host, object),
+                false => plan.share(Phase::Build, object),
+            };
+            match loopback {
+                true => plan,
+                false => open(plan, Entry::Local { proto, host_port, to }),
+            }
+        }
+        None => plan,
+    };
+    let plan = open(plan, Entry::Published { proto, host_ip, host_port, to });
+    Ok(match conf.masq_all {
+        // Two ports of the host may lead to one of the pod's.
+        true => open(plan, Entry::Hidden { proto, to }),
+        false => plan,
+    })
+}
+
+fn no_loopback(request: &Request, port: &Publish, ip: IpAddr) -> Error {
+    let what = format!("publish port {port} on network {}", request.network.name);
+    let why = match (ip.is_ipv6(), request.as_plugin) {
+        (true, _) => "the kernel can't lead ::1 anywhere else",
+        (_, true) => "its portmap has snat turned off, or the host has no route to the pod",
+        (_, false) => "ports of loopback addresses are not built yet",
+    };
+    Error::new(Kind::Unsupported, what, why)
 }

@@ -60,6 +60,7 @@ pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
             Some(_) => Found::Differs("it is down".into()),
         }),
         Object::Addr { link, address, .. } => find_addr(world, step.at, link, *address),
+        Object::Settled { link } => find_settled(world, step.at, link),
         Object::NoAddr { link, address } => Ok(match find_addr(world, step.at, link, *address)? {
             Found::Absent => Found::Same,
             _ => Found::Differs("it is there".into()),
@@ -75,6 +76,14 @@ pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
                 None => Found::Absent,
                 Some(is) if same_value(&is, value) => Found::Same,
                 Some(is) => Found::Differs(format!("it is {is}")),
+            })
+        }
+        Object::Localnet { link } => {
+            let path = Object::localnet(link);
+            Ok(match world.sysctls(step.at, |proc| proc.read(&path))? {
+                None => Found::Absent,
+                Some(is) if is == "1" => Found::Same,
+                Some(is) => Found::Differs(format!("route_localnet is {is}")),
             })
         }
         Object::Ruleset => Ok(match world.nft()?.table(TABLE)? {
@@ -186,6 +195,18 @@ fn find_addr(world: &mut World, at: Side, link: &str, address: ipnet::IpNet) -> 
         Some(a) if a.prefix == address.prefix_len() => Found::Same,
         Some(a) => Found::Differs(format!("its prefix length is {}", a.prefix)),
     })
+}
+
+/// Whether the kernel has heard of no neighbour with an address of the link.
+fn find_settled(world: &mut World, at: Side, link: &str) -> Result<Found> {
+    let rtnl = world.rtnl(at)?;
+    let Some(info) = rtnl.link(link)? else { return Ok(Found::Absent) };
+    let there = rtnl.addrs(info.index)?;
+    let with = |flag: u32| there.iter().find(|a| a.flags & flag != 0);
+    if let Some(a) = with(libc::IFA_F_DADFAILED) {
+        return Ok(Found::Differs(format!("{} is another's on this link, too", a.ip)));
+    }
+    Ok(if with(libc::IFA_F_TENTATIVE).is_some() { Found::Absent } else { Found::Same })
 }
 
 fn find_route(world: &mut World, step: &Step) -> Result<Found> {

@@ -1,6 +1,7 @@
 //! make: the steps of a plan, in as few messages as their order allows.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use podkeel_wire::Batch;
 use podkeel_wire::rt::{self, Link};
@@ -57,13 +58,15 @@ enum Class {
     Nft,
     Sysctl,
     Lease,
+    Settled,
 }
 
 fn class(step: &Step) -> Class {
     match step.what {
         Object::Lease(_) => Class::Lease,
-        Object::Sysctl { .. } => Class::Sysctl,
+        Object::Sysctl { .. } | Object::Localnet { .. } => Class::Sysctl,
         Object::Ruleset | Object::Entry(_) => Class::Nft,
+        Object::Settled { .. } => Class::Settled,
         _ => Class::Route,
     }
 }
@@ -93,6 +96,7 @@ pub fn apply(
             Class::Sysctl => make_sysctls(world, &steps)?,
             Class::Route => make_links(world, &steps)?,
             Class::Nft => make_nft(world, &steps)?,
+            Class::Settled => wait_settled(world, &steps, go_on)?,
         }
     }
     Ok(())
@@ -133,13 +137,44 @@ fn make_leases(steps: &[(usize, &Step)]) -> Result<(), Stopped> {
 fn make_sysctls(world: &mut World, steps: &[(usize, &Step)]) -> Result<()> {
     world.sysctls(steps[0].1.at, |proc| {
         for (_, step) in steps {
-            if let Object::Sysctl { path, value } = &step.what {
-                proc.write(path, value)
-                    .map_err(|e| Error { what: format!("{} in the {}", e.what, step.at), ..e })?;
-            }
+            let (path, value) = match &step.what {
+                Object::Sysctl { path, value } => (path.clone(), value.as_str()),
+                Object::Localnet { link } => (Object::localnet(link), "1"),
+                _ => continue,
+            };
+            proc.write(&path, value)
+                .map_err(|e| Error { what: format!("{} in the {}", e.what, step.at), ..e })?;
         }
         Ok(())
     })
+}
+
+/// How long the kernel may ask around: one probe and a second at the defaults.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// Waits until the kernel has asked for each IPv6 address of a link whether it is taken.
+fn wait_settled(
+    world: &mut World,
+    steps: &[(usize, &Step)],
+    go_on: &dyn Fn() -> Result<()>,
+) -> Result<()> {
+    let end = Instant::now() + SETTLE;
+    for (_, step) in steps {
+        loop {
+            go_on()?;
+            let why = match find(world, step)? {
+                Found::Same => break,
+                Found::Differs(why) => why,
+                Found::Absent if Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
+                }
+                Found::Absent => format!("the kernel still asks around after {SETTLE:?}"),
+            };
+            return Err(Error::new(Kind::Taken, format!("use {step}"), why));
+        }
+    }
+    Ok(())
 }
 
 /// Messages not sent yet, and which step each belongs to.
@@ -188,9 +223,10 @@ fn write(world: &mut World, batch: &mut Batch, step: &Step) -> Result<()> {
                 rt::get_link(batch, link);
             }
         }
-        Object::Addr { link, address, route } => {
+        Object::Addr { link, address, route, dad } => {
             let index = world.rtnl(step.at)?.index(link)?;
-            rt::new_addr(batch, &rt::Addr { no_route: !route, ..addr_of(index, *address) });
+            let addr = rt::Addr { no_route: !route, nodad: !dad, ..addr_of(index, *address) };
+            rt::new_addr(batch, &addr);
         }
         Object::NoAddr { link, address } => {
             let index = world.rtnl(step.at)?.index(link)?;

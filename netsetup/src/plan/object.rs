@@ -38,6 +38,14 @@ pub enum Object {
         /// Whether the kernel makes the subnet's route with it.
         #[serde(default = "yes")]
         route: bool,
+        /// IPv6: whether the kernel asks around before the address is used.
+        #[serde(default)]
+        dad: bool,
+    },
+    /// IPv6 addresses of a link that nobody else has, after the kernel has asked around.
+    Settled {
+        /// The link.
+        link: String,
     },
     /// An address that a link must not have.
     NoAddr {
@@ -73,6 +81,12 @@ pub enum Object {
         path: Vec<String>,
         /// The value.
         value: String,
+    },
+    /// A link on which packets of 127.0.0.0/8 are let through: route_localnet. Only ever
+    /// with [`Object::Ruleset`], whose first chain drops what comes from elsewhere.
+    Localnet {
+        /// The link.
+        link: String,
     },
     /// Our nftables table with its chains, sets and rules.
     Ruleset,
@@ -206,10 +220,16 @@ impl Object {
         match self {
             Object::Bridge(bridge) => format!("bridge:{}", bridge.name),
             Object::Ruleset => "ruleset".into(),
+            Object::Localnet { link } => format!("localnet:{link}"),
             Object::Addr { link, address, .. } => format!("addr:{link}:{address}"),
             Object::Entry(Entry::Own(net)) => format!("own:{net}"),
             other => other.to_string(),
         }
+    }
+
+    /// The sysctl of an [`Object::Localnet`].
+    pub fn localnet(link: &str) -> Vec<String> {
+        ["net", "ipv4", "conf", link, "route_localnet"].map(str::to_owned).to_vec()
     }
 
     /// Whether it is something that is set, not something that is made.
@@ -220,6 +240,7 @@ impl Object {
                 | Object::Sysctl { .. }
                 | Object::LinkAttr { .. }
                 | Object::NoAddr { .. }
+                | Object::Localnet { .. }
         )
     }
 
@@ -228,6 +249,7 @@ impl Object {
         match self {
             Object::Up { link }
             | Object::Addr { link, .. }
+            | Object::Settled { link }
             | Object::NoAddr { link, .. }
             | Object::Route { link, .. }
             | Object::LinkAttr { link, .. } => Some(link),
@@ -255,6 +277,7 @@ impl fmt::Display for Object {
             ),
             Object::Up { link } => write!(f, "link {link} up"),
             Object::Addr { link, address, .. } => write!(f, "address {address} dev {link}"),
+            Object::Settled { link } => write!(f, "addresses of {link} that nobody else has"),
             Object::NoAddr { link, address } => write!(f, "no address {address} dev {link}"),
             Object::LinkAttr { link, attr, value } => {
                 write!(f, "link {link} {} {value}", attr.name())
@@ -272,6 +295,7 @@ impl fmt::Display for Object {
                 }
             }
             Object::Sysctl { path, value } => write!(f, "sysctl {}={value}", dotted(path)),
+            Object::Localnet { link } => write!(f, "link {link} carries 127.0.0.0/8"),
             Object::Ruleset => f.write_str("nftables table inet podkeel"),
             Object::Entry(entry) => write!(f, "{entry}"),
         }

@@ -213,6 +213,14 @@ fn drop_shared(world: &mut World, step: &Step) -> Result<()> {
             let ours = |comment: Option<&str>| comment == Some(&shared);
             drop_elems(world.nft()?, &[(entry.set(), entry.elem(""))], &ours)
         }
+        Object::Localnet { link } => {
+            let path = Object::localnet(link);
+            // The link may be gone, and with it its switch.
+            world.sysctls(step.at, |proc| match proc.read(&path)? {
+                Some(_) => proc.write(&path, "0"),
+                None => Ok(()),
+            })
+        }
         Object::Ruleset => drop_ruleset(world.nft()?),
         Object::Addr { link, address, .. } => drop_shared_addr(world, link, *address),
         _ => Ok(()),
@@ -248,7 +256,7 @@ fn drop_shared_addr(world: &mut World, link: &str, address: ipnet::IpNet) -> Res
         drop_on_link(
             world,
             Side::Host,
-            &Object::Addr { link: link.to_owned(), address, route: true },
+            &Object::Addr { link: link.to_owned(), address, route: true, dad: false },
         )?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Published ports as people and runtimes write them.
 //!
 //! ```text
-//! [hostIP:]hostPort[-last]:containerPort[-last][/tcp|/udp]
+//! [hostIP:]hostPort[-last]:containerPort[-last][/tcp|/udp|/sctp]
 //!
 //! 8080:80                 tcp, all addresses of the host, both families
 //! 0.0.0.0:8080:80         all IPv4 addresses
@@ -37,7 +37,7 @@ impl Publish {
     /// Reads docker's way of publishing ports, ranges expanded one by one.
     ///
     /// Errors: `Kind::Input`; `Kind::Unsupported` for what docker has and podkeel
-    /// doesn't: sctp, and host ports that the kernel chooses.
+    /// doesn't: host ports that the kernel chooses.
     pub fn parse(spec: &str) -> Result<Vec<Publish>> {
         read(spec).map_err(|(kind, why)| Error::new(kind, format!("publish {spec:?}"), why))
     }
@@ -174,8 +174,8 @@ fn read_proto(text: &str) -> Result<Proto, Refusal> {
     match text.to_ascii_lowercase().as_str() {
         "tcp" => Ok(Proto::Tcp),
         "udp" => Ok(Proto::Udp),
-        "sctp" => Err((Kind::Unsupported, "sctp is not supported yet: tcp, udp".to_owned())),
-        _ => Err(input(format!("{text:?} is not a protocol: tcp, udp"))),
+        "sctp" => Ok(Proto::Sctp),
+        _ => Err(input(format!("{text:?} is not a protocol: tcp, udp, sctp"))),
     }
 }
 
@@ -214,10 +214,7 @@ impl PortMapping {
 
 impl fmt::Display for Proto {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Proto::Tcp => "tcp",
-            Proto::Udp => "udp",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -243,6 +240,7 @@ mod tests {
             ("8080:80", "8080:80/tcp"),
             ("8080:80/udp", "8080:80/udp"),
             ("8080:80/TCP", "8080:80/tcp"),
+            ("8080:80/sctp", "8080:80/sctp"),
             (":8080:80", "8080:80/tcp"),
             ("127.0.0.1:8080:80", "127.0.0.1:8080:80/tcp"),
             ("0.0.0.0:8080:80", "0.0.0.0:8080:80/tcp"),
@@ -322,8 +320,7 @@ mod tests {
             ("1-3:1", Input, "3 ports on the host for 1 in the container"),
             ("3-1:3-1", Input, "3-1 ends before it begins"),
             ("8080:80/", Input, "the protocol after '/' is missing"),
-            ("8080:80/sctp", Unsupported, "sctp is not supported yet: tcp, udp"),
-            ("8080:80/icmp", Input, "\"icmp\" is not a protocol: tcp, udp"),
+            ("8080:80/icmp", Input, "\"icmp\" is not a protocol: tcp, udp, sctp"),
             (
                 "::1:8080:80",
                 Input,
@@ -393,9 +390,9 @@ mod tests {
                 "containerPort: 65536 is not a port: 1 to 65535",
             ),
             (
-                r#"[{"hostPort": 80, "containerPort": 80, "protocol": "sctp"}]"#,
-                Kind::Unsupported,
-                "sctp is not supported yet: tcp, udp",
+                r#"[{"hostPort": 80, "containerPort": 80, "protocol": "icmp"}]"#,
+                Kind::Input,
+                "\"icmp\" is not a protocol: tcp, udp, sctp",
             ),
             (
                 r#"[{"hostPort": 80, "containerPort": 80, "hostIP": "x"}]"#,

@@ -198,9 +198,9 @@ mod tests {
             ),
             (
                 "publish",
-                "1:1/sctp",
-                Unsupported,
-                "publish \"1:1/sctp\": sctp is not supported yet: tcp, udp",
+                "1:1/icmp",
+                Input,
+                "publish \"1:1/icmp\": \"icmp\" is not a protocol: tcp, udp, sctp",
             ),
             (
                 "publish",

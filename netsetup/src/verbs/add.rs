@@ -127,6 +127,9 @@ fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prep
     if wanted.part.is_none() {
         facts.read_reach(&wanted.network, &mut world.host)?;
         tell_ours(context, &mut facts, wanted)?;
+    } else if !wanted.wishes.ports.is_empty() {
+        facts.read_localnet(&leases, &mut world.host)?;
+        tell_localnet(context, &mut facts)?;
     }
     if let Some(pod) = &mut world.pod {
         facts.read_pod(pod, &sysctls)?;
@@ -206,9 +209,21 @@ fn tell_ours(context: &Context, facts: &mut Facts, wanted: &Wanted) -> Result<()
     }
     let held = keep::keys(&context.held()?).map_err(|e| kept("list what is held", &e))?;
     bridge.foreign.retain(|address| {
-        let object = Object::Addr { link: conf.bridge.clone(), address: *address, route: true };
+        let object =
+            Object::Addr { link: conf.bridge.clone(), address: *address, route: true, dad: false };
         !held.contains(&keep::file_name(&object.key()))
     });
+    Ok(())
+}
+
+/// What an attachment of ours holds nobody else has turned on.
+fn tell_localnet(context: &Context, facts: &mut Facts) -> Result<()> {
+    let Some(localnet) = facts.localnet.as_mut().filter(|localnet| localnet.foreign) else {
+        return Ok(());
+    };
+    let held = keep::keys(&context.held()?).map_err(|e| kept("list what is held", &e))?;
+    let key = Object::Localnet { link: localnet.link.clone() }.key();
+    localnet.foreign = !held.contains(&keep::file_name(&key));
     Ok(())
 }
 

@@ -4,7 +4,8 @@
 //! locked), when it is from an earlier boot, or when its network namespace is
 //! gone. That a namespace is gone is the kernel's word before anybody else's:
 //!
-//! 1. its veth is there: it lives, for the kernel removes a veth with either namespace;
+//! 1. its veth is there, or another's of the same namespace: it lives, for the kernel
+//!    removes a veth with either namespace;
 //! 2. the host's namespace has no id for it any more (RTM_GETNSID): it is gone;
 //! 3. that id belongs to another attachment by now, one whose veth is there: it is gone;
 //! 4. else processes and mounts are searched, and what can't be seen is unknown, never gone.
@@ -43,6 +44,13 @@ pub(super) fn in_use(attachment: &Attachment, boot: &str, others: &[Attachment])
     let mut host = Rtnl::open()?;
     if let Some((veth, peer)) = veth_of(&mut host, attachment)? {
         return Ok(Use::Alive(format!("{veth} still has its peer {peer}, so its namespace lives")));
+    }
+    // A part of a chain has no veth; that of another part in the same namespace counts.
+    for other in others.iter().filter(|o| same(&o.netns, &attachment.netns)) {
+        if let Some((veth, _)) = veth_of(&mut host, other)? {
+            let who = &other.id;
+            return Ok(Use::Alive(format!("{veth} of {who} is there, so its namespace lives")));
+        }
     }
     if let Some(evidence) = kernel_says_gone(&mut host, attachment, others)? {
         return Ok(Use::Orphan(evidence));

@@ -101,6 +101,11 @@ pub fn get_link(batch: &mut Batch, name: &str) -> u32 {
     })
 }
 
+/// Appends an RTM_GETLINK by index; the answer is one link or ENODEV.
+pub fn get_link_at(batch: &mut Batch, index: u32) -> u32 {
+    batch.add(libc::RTM_GETLINK, REQUEST, |m| m.body(&ifinfo(index, 0, 0)))
+}
+
 /// Appends a dump of all links.
 pub fn dump_links(batch: &mut Batch) -> u32 {
     batch.add(libc::RTM_GETLINK, DUMP, |m| m.body(&ifinfo(0, 0, 0)))

@@ -9,7 +9,7 @@ fn keys_of_the_bridge() {
     let plain = bridge("").unwrap();
     assert!(!plain.is_gateway && !plain.ip_masq && plain.ipam.is_none() && plain.mac.is_none());
     type Reads = fn(&Bridge) -> bool;
-    let table: [(&str, Reads); 16] = [
+    let table: [(&str, Reads); 18] = [
         (r#", "isGateway": true"#, |b| b.is_gateway && !b.is_default_gateway),
         (r#", "isDefaultGateway": true"#, |b| b.is_gateway && b.is_default_gateway),
         (r#", "isDefaultGateway": true, "isGateway": false"#, |b| b.is_gateway),
@@ -20,6 +20,8 @@ fn keys_of_the_bridge() {
         (r#", "mtu": 0"#, |b| b.mtu.is_none()),
         (r#", "hairpinMode": true, "promiscMode": false"#, |b| b.hairpin_mode),
         (r#", "promiscMode": true"#, |b| b.promisc_mode),
+        (r#", "enabledad": true"#, |b| b.enable_dad),
+        (r#", "disableContainerInterface": true"#, |b| b.disable_container_interface),
         (r#", "portIsolation": true"#, |b| b.port_isolation),
         (r#", "args": {"cni": {"mac": "02:00:00:00:00:07"}}"#, |b| {
             b.mac == Some(Mac([2, 0, 0, 0, 0, 7]))
@@ -62,13 +64,9 @@ fn what_is_not_done_yet_is_refused() {
         ("bridge", "vlanTrunk", r#"[{"id":7}]"#),
         ("bridge", "preserveDefaultVlan", "false"),
         ("bridge", "macspoofchk", "true"),
-        ("bridge", "enabledad", "true"),
-        ("bridge", "disableContainerInterface", "true"),
         ("bridge", "runtimeConfig", r#"{"mac":"02:00:00:00:00:07"}"#),
         ("portmap", "conditionsV4", r#"["-s","10.0.0.0/8"]"#),
         ("portmap", "conditionsV6", r#"["-s","fd00::/8"]"#),
-        ("portmap", "masqAll", "true"),
-        ("portmap", "snat", "false"),
         ("portmap", "runtimeConfig", r#"{"portMappings":[]}"#),
         ("tuning", "runtimeConfig", r#"{"mac":"02:00:00:00:00:07"}"#),
     ] {
@@ -168,6 +166,10 @@ fn bad_values_of_the_bridge() {
         (
             r#", "capabilities": {"mac": 1}"#,
             "capabilities[\"mac\"]: must be true or false, not a number",
+        ),
+        (
+            r#", "disableContainerInterface": true, "ipam": {"type": "static"}"#,
+            "disableContainerInterface: cannot be together with ipam: what is down has no use for addresses",
         ),
         (
             r#", "mtu": 1279, "ipam": {"type": "host-local", "subnet": "fd00::/64"}"#,

@@ -59,6 +59,8 @@ pub enum Expr<'a> {
     Dnat { family: u8, addr: Reg, port: Reg },
     /// Rewrites the source address to that of the link that the packet leaves by.
     Masquerade,
+    /// Ends the packet.
+    Drop,
     /// Goes back to the chain that jumped here.
     Return,
     /// Goes on in another chain.
@@ -78,7 +80,7 @@ impl Expr<'_> {
             Expr::Lookup { .. } => "lookup",
             Expr::Dnat { .. } => "nat",
             Expr::Masquerade => "masq",
-            Expr::Return | Expr::Jump { .. } => "immediate",
+            Expr::Drop | Expr::Return | Expr::Jump { .. } => "immediate",
         }
     }
 
@@ -135,6 +137,7 @@ impl Expr<'_> {
                 m.be32(NFTA_NAT_REG_PROTO_MIN, port.0);
             }
             Expr::Masquerade => {}
+            Expr::Drop => verdict(m, libc::NF_DROP, None),
             Expr::Return => verdict(m, libc::NFT_RETURN, None),
             Expr::Jump { chain } => verdict(m, libc::NFT_JUMP, Some(chain)),
         }

@@ -192,7 +192,7 @@ fn attach(context: &Context, other: &Child) -> Result<()> {
         wishes: Wishes::default(),
         default_route: true,
         bundle: None,
-            part: None,
+        part: None,
     };
     match verbs::add(context, &wanted, Target::of_process(other.pid())?)? {
         Outcome::Added(_) => Ok(()),
