@@ -18,15 +18,15 @@ const COSTS: &[(&str, Calls)] = &[
     ("add bridge --netns /run/netns/c -p 8080:80", [18, 32, 2]),
     ("check bridge --netns /run/netns/c", [20, 40, 2]),
     ("del bridge --netns /run/netns/c", [6, 10, 0]),
-    ("del bridge --netns /run/netns/c", [9, 13, 0]),
+    ("del bridge --netns /run/netns/c", [12, 16, 0]),
     ("del bridge --netns /run/netns/b", [6, 9, 0]),
-    ("del bridge --netns /run/netns/a", [27, 39, 0]),
+    ("del bridge --netns /run/netns/a", [30, 42, 0]),
     ("add dual --netns /run/netns/a", [26, 37, 2]),
     ("add dual --netns /run/netns/b", [20, 36, 2]),
     ("add dual --netns /run/netns/c -p 8080:80", [23, 40, 2]),
     ("del dual --netns /run/netns/c", [6, 12, 0]),
     ("del dual --netns /run/netns/b", [6, 10, 0]),
-    ("del dual --netns /run/netns/a", [34, 52, 0]),
+    ("del dual --netns /run/netns/a", [37, 55, 0]),
 ];
 
 fn calls(words: &str) -> Calls {
