@@ -8,18 +8,22 @@ use std::time::{Duration, Instant};
 
 use podkeel_netsetup::error::{Error, Result};
 use rustix::fs::statfs;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 
 use super::config;
 
 /// How long what is left of the container may take to leave them.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Removes them where nobody is in them. `copy` is the bundle that the runtime was given.
+/// Removes them. `copy` is the bundle that the runtime was given.
+///
+/// Who is in one that is called after the container's id is of the container, or of its
+/// runtime's making of it, and is killed. A group that its config.json names may be shared
+/// with others, and stays for them.
 ///
 /// # Errors
-/// Somebody is in one that is called after the container. One that its config.json names
-/// may be shared with others, and stays for them.
+/// Somebody is in one all the same.
 pub(super) fn remove(copy: &Path, id: &str) -> Result<()> {
     let named = named(copy);
     let found: Vec<PathBuf> = hierarchies()
@@ -32,6 +36,9 @@ pub(super) fn remove(copy: &Path, id: &str) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     for path in found {
         while let Err(e) = remove_all(&path) {
+            if named.is_none() {
+                kill_all(&path);
+            }
             if Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(10));
             } else if named.is_some() {
@@ -42,6 +49,22 @@ pub(super) fn remove(copy: &Path, id: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Kills who is in a group, and in those below it.
+fn kill_all(group: &Path) {
+    children(group).iter().for_each(|child| kill_all(child));
+    let inside = || fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    for pid in inside().lines().filter_map(|line| line.parse::<i32>().ok()) {
+        let Some(Ok(held)) = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()))
+        else {
+            continue;
+        };
+        // Looked at again now that it is held: no other has got its pid.
+        if inside().lines().any(|line| line.parse() == Ok(pid)) {
+            let _ = pidfd_send_signal(&held, Signal::KILL);
+        }
+    }
 }
 
 /// The path in config.json, without its slash. One without that is relative to the

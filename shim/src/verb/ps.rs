@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use podkeel_netsetup::error::{Context, Result};
 use podkeel_netsetup::front::cli::Format;
+use podkeel_netsetup::kernel::{NsId, NsKind};
 use serde_json::Value;
 
 use crate::Shim;
@@ -51,6 +52,9 @@ struct Seen {
     state: State,
     /// Its base's name, or `-` where the base is gone.
     pod: Option<String>,
+    /// It was killed, and the pid namespace that it was in is gone: the kernel did that
+    /// when the first process ended.
+    with_pause: bool,
 }
 
 /// Lists containers.
@@ -65,14 +69,8 @@ pub fn ps(
     for error in &bad {
         eprintln!("shim: warning: {error}");
     }
-    let names: BTreeMap<String, String> =
-        all.iter().map(|c| (c.id.clone(), c.name.clone())).collect();
-    let seen = all.into_iter().map(|container| Seen {
-        state: container.state(&shim.context.roots, &shim.boot),
-        pod: container.pod.as_ref().map(|id| names.get(id).cloned().unwrap_or("-".into())),
-        container,
-    });
-    let seen: Vec<Seen> = seen.filter(|s| filters.iter().all(|f| f.fits(s))).collect();
+    let seen = look(shim, all);
+    let seen: Vec<Seen> = seen.into_iter().filter(|s| filters.iter().all(|f| f.fits(s))).collect();
     let text = if quiet {
         seen.iter().map(|s| format!("{}\n", s.container.name)).collect()
     } else if format == Format::Json {
@@ -83,6 +81,32 @@ pub fn ps(
     };
     out.write_all(text.as_bytes()).ctx(|| "print the answer".into())?;
     Ok(0)
+}
+
+fn look(shim: &Shim, all: Vec<Container>) -> Vec<Seen> {
+    let names: BTreeMap<String, String> =
+        all.iter().map(|c| (c.id.clone(), c.name.clone())).collect();
+    // The pid namespaces that there are, of bases whose pause lives.
+    let pids = |c: &Container| c.namespaces.get(&NsKind::Pid).and_then(|s| s.identity);
+    let alive: BTreeMap<String, Option<NsId>> = all
+        .iter()
+        .filter(|c| c.is_base() && c.lives(&shim.boot))
+        .map(|c| (c.id.clone(), pids(c)))
+        .collect();
+    let seen = all.into_iter().map(|container| {
+        let state = container.state(&shim.context.roots, &shim.boot);
+        let killed = |exit: &Exit| exit.signal == Some(libc::SIGKILL);
+        let was_killed = matches!(&state, State::Exited(Some(exit)) if killed(exit));
+        let base = container.namespaces.get(&NsKind::Pid).and_then(|s| s.of.as_ref());
+        let gone = base.is_some_and(|id| alive.get(id).copied().flatten() != pids(&container));
+        Seen {
+            with_pause: was_killed && gone,
+            pod: container.pod.as_ref().map(|id| names.get(id).cloned().unwrap_or("-".into())),
+            state,
+            container,
+        }
+    });
+    seen.collect()
 }
 
 impl Filter {
@@ -134,7 +158,7 @@ fn row(branch: &str, seen: &Seen) -> [String; 7] {
         c.networks.iter().flat_map(|n| &n.addresses).map(String::as_str).collect();
     [
         format!("{branch}{}", c.name),
-        state(&seen.state),
+        if seen.with_pause { "stopped (with pause)".to_owned() } else { state(&seen.state) },
         pid.map_or("-".into(), |p| p.pid.to_string()),
         age(record::now().saturating_sub(c.created) / 1000),
         dash(&addresses.join(" ")),
