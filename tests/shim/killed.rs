@@ -209,7 +209,7 @@ fn those_who_wait_stand_still() {
         let monitor = monitor_of("app");
         kill(monitor, Signal::SIGSTOP);
         // It can't reap its child, and that keeps pause from ending: it is named.
-        let words = format!("its parent, process {monitor} (shim), doesn't wait for it");
+        let words = format!("is a zombie: its parent, process {monitor} (");
         fails("shim stop -t 1 base", 1, &words);
         kill(monitor, Signal::SIGCONT);
         until("the end of pause", || state("base") == "stopped");
