@@ -227,7 +227,8 @@ fn there(program: &str) -> bool {
 }
 
 fn quiet(command: &str) -> bool {
-    let done = Command::new("sh").args(["-c", command]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut done = Command::new("sh");
+    done.args(["-c", command]).stdout(Stdio::null()).stderr(Stdio::null());
     done.status().is_ok_and(|status| status.success())
 }
 

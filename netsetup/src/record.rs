@@ -98,7 +98,24 @@ pub struct Process {
 impl Process {
     /// Reads a living process; `None` where there is none, or a zombie.
     pub fn read(pid: i32) -> Option<Process> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Process::find(pid).ok().flatten()
+    }
+
+    /// The same, where what can't be read must not pass for what isn't there.
+    ///
+    /// # Errors
+    /// Those of reading /proc, but for the two that say that there is no such process.
+    pub fn find(pid: i32) -> std::io::Result<Option<Process>> {
+        match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+            Ok(stat) => Ok(Process::parse(pid, &stat)),
+            // It may end between the two calls.
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn parse(pid: i32, stat: &str) -> Option<Process> {
         // The name in parentheses may hold anything; the last ')' ends it.
         let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
         let state = fields.next()?;

@@ -33,7 +33,8 @@ impl Living {
             Err(errno) => return Err(Error::errno(what(), errno.raw_os_error())),
         };
         // Looked at after it was opened: the descriptor is that of this very process.
-        Ok(process.lives().then_some(Living { fd, process }))
+        let found = Process::find(process.pid).map_err(|e| Error::io(what(), &e))?;
+        Ok((found == Some(process)).then_some(Living { fd, process }))
     }
 
     /// Sends it a signal. One that has ended gets none, and that is no error.

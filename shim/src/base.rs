@@ -21,12 +21,11 @@ use std::time::Duration;
 use nix::sched::CloneFlags;
 use podkeel_netsetup::error::{Context as _, Error, Kind, Result};
 use podkeel_netsetup::kernel::{Netns, Ns, NsKind};
-use podkeel_netsetup::record::Process;
 use podkeel_netsetup::request::Wishes;
 use podkeel_netsetup::verbs::{self, Outcome, Target, Wanted};
 
-use pinned::{pin_all, pin_path, prepare_dir, remove_dir, tidy, unpin};
-pub use pinned::{pin_also, pinned, settle_pins, shm_path};
+use pinned::{pin_all, pin_path, prepare_dir, remove_dir, unpin};
+pub use pinned::{pin_also, pinned, settle_pins, shm_path, tidy};
 pub use wish::Wish;
 use wish::{Plan, read};
 
@@ -74,7 +73,7 @@ pub fn run(shim: &Shim, wish: &Wish) -> Result<Running> {
         let pin = (own && PINNED.contains(&kind)).then(|| pin_path(shim, &container, kind));
         container.namespaces.insert(kind, Space { how, of: None, identity: None, pin, also: None });
     }
-    let mut held = Held::claim(&shim.context.roots, container, |held| undo(shim, held))?;
+    let mut held = claim(shim, container)?;
     match make(shim, wish, &plan, &mut held) {
         Ok((child, warnings)) => Ok(Running { container: held.container.clone(), child, warnings }),
         Err(error) => Err(match undo(shim, held) {
@@ -82,6 +81,13 @@ pub fn run(shim: &Shim, wish: &Wish) -> Result<Running> {
             Err(second) => error.hint(format!("taking back what was made failed too: {second}")),
         }),
     }
+}
+
+/// Claims a container's name; of one who was cut off in the middle all is taken away first.
+pub fn claim(shim: &Shim, container: Container) -> Result<Held> {
+    let name = container.name.clone();
+    let claimed = Held::claim(&shim.context.roots, container, |held| undo(shim, held));
+    claimed.inspect_err(|_| tidy(shim, &name))
 }
 
 fn make(
@@ -99,8 +105,8 @@ fn make(
     let mut job = pause(shim, &held.container, wish.pause)?;
     job.hostname.clone_from(&wish.hostname);
     job.sysctls.clone_from(&plan.sysctls);
-    let waiting = enter::start(Entry { joined: Vec::new(), new }, |gate| job.run(gate))?;
-    note(held, &waiting, plan.private.iter().copied())?;
+    let mut waiting = enter::start(Entry { joined: Vec::new(), new }, |gate| job.run(gate))?;
+    note(held, &mut waiting, plan.private.iter().copied())?;
     pin_all(shim, held, waiting.child.pid())?;
     let warnings = connect(shim, plan, held, waiting.child.pid())?;
     shim.context.go_on()?;
@@ -149,9 +155,9 @@ fn pause(shim: &Shim, container: &Container, program: bool) -> Result<Pause> {
 }
 
 /// Writes down the process and its namespaces, before anything refers to them.
-fn note(held: &mut Held, waiting: &Waiting, kinds: impl Iterator<Item = NsKind>) -> Result<()> {
+fn note(held: &mut Held, waiting: &mut Waiting, kinds: impl Iterator<Item = NsKind>) -> Result<()> {
     let pid = waiting.child.pid();
-    held.container.process = Process::read(pid);
+    held.container.process = Some(waiting.process().map_err(enter::Refused::into_error)?);
     for kind in kinds {
         let id = Ns::of_process(pid, kind)?.id();
         if let Some(space) = held.container.namespaces.get_mut(&kind) {
@@ -229,9 +235,9 @@ pub fn restart(shim: &Shim, held: &mut Held) -> Result<Child> {
     // Who starts it leaves: the outputs of a base that was in the foreground are nobody's.
     held.container.log = true;
     let job = pause(shim, &held.container, true)?;
-    let waiting = enter::start(Entry { joined, new }, |gate| job.run(gate))?;
+    let mut waiting = enter::start(Entry { joined, new }, |gate| job.run(gate))?;
     let own_pid = new.contains(CloneFlags::CLONE_NEWPID).then_some(NsKind::Pid);
-    note(held, &waiting, own_pid.into_iter())?;
+    note(held, &mut waiting, own_pid.into_iter())?;
     waiting.go().map_err(enter::Refused::into_error)
 }
 
@@ -265,7 +271,10 @@ pub fn undo(shim: &Shim, mut held: Held) -> Result<()> {
     }
     match failed.into_iter().next() {
         Some(error) => Err(error),
-        None => held.remove(roots).map(|()| tidy(shim)),
+        None => {
+            let name = container.name.clone();
+            held.remove(roots).map(|()| tidy(shim, &name))
+        }
     }
 }
 

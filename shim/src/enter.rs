@@ -24,8 +24,9 @@ use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::pipe2;
 use podkeel_netsetup::error::{Error, Kind, Result};
+use podkeel_netsetup::record::Process;
 
-use crate::process::{self, Child};
+use crate::process::{self, Child, News};
 
 /// Which namespaces a process is started in.
 #[derive(Debug)]
@@ -77,17 +78,48 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// Which process it is, for the record.
+    ///
+    /// # Errors
+    /// What failed inside, if it has ended already; or /proc can't be read.
+    pub fn process(&mut self) -> std::result::Result<Process, Refused> {
+        let pid = self.child.pid();
+        if let Some(process) = Process::read(pid) {
+            return Ok(process);
+        }
+        let why = match self.child.news() {
+            Ok(News::Exited(_) | News::Signaled(_)) => {
+                let mut text = Vec::new();
+                let _ = self.status.read_to_end(&mut text);
+                if let Some((code, why)) = text.split_first() {
+                    let why = String::from_utf8_lossy(why).into_owned();
+                    return Err(Refused { code: *code, why });
+                }
+                "it ended before its program was executed"
+            }
+            _ => "its start time can't be read",
+        };
+        Err(Refused::own(&Error::new(Kind::Failed, format!("find /proc/{pid}/stat"), why)))
+    }
+
     /// Lets it go on, and waits until it has executed its program or failed.
     ///
     /// # Errors
     /// What failed inside; the process has ended then.
     pub fn go(self) -> std::result::Result<Child, Refused> {
         let Waiting { child, mut gate, mut status } = self;
-        // If it is dead already, its status says why.
-        let _ = gate.write_all(b"!");
+        match gate.write_all(b"!") {
+            // It is dead already, and its status says why.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            Err(error) => return Err(Refused::own(&Error::io("open the gate", &error))),
+            Ok(()) => {}
+        }
         drop(gate);
         let mut text = Vec::new();
-        let _ = status.read_to_end(&mut text);
+        if let Err(error) = status.read_to_end(&mut text) {
+            // Dropped, it is killed: whether it runs isn't known.
+            return Err(Refused::own(&Error::io("hear from the process inside", &error)));
+        }
         match text.split_first() {
             None => Ok(child),
             Some((code, why)) => {
@@ -105,10 +137,13 @@ pub struct Gate(File);
 impl Gate {
     /// Waits until the starter says go. Where the starter has died there is nothing to
     /// wait for: this process ends.
-    pub fn pass(mut self) {
+    pub fn pass(mut self) -> Result<()> {
         let mut word = [0; 1];
-        if self.0.read_exact(&mut word).is_err() {
-            process::exit(i32::from(Refused::OWN));
+        match self.0.read_exact(&mut word) {
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+                process::exit(i32::from(Refused::OWN))
+            }
+            passed => passed.map_err(|e| Error::io("wait at the gate", &e)),
         }
     }
 }

@@ -60,7 +60,7 @@ impl Pause {
         if let Some(root) = &self.root {
             empty_root(root, self.shm.as_deref())?;
         }
-        gate.pass();
+        gate.pass()?;
         if let Some(name) = &self.hostname {
             nix::unistd::sethostname(name).on(|| format!("set host name {name}"))?;
         }
@@ -170,7 +170,7 @@ impl Program {
             redirect(self.log.as_ref())?;
         }
         self.mounts()?;
-        gate.pass();
+        gate.pass()?;
         if let Some(user) = &self.user {
             user.become_it()?;
         }

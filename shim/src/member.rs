@@ -16,7 +16,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use podkeel_netsetup::error::{Context as _, Error, Result};
+use podkeel_netsetup::error::{Context as _, Error, Kind, Result};
 use podkeel_netsetup::kernel::NsKind;
 use podkeel_netsetup::record::Process;
 
@@ -93,7 +93,22 @@ fn claim(shim: &Shim, wish: &Wish, chosen: &Chosen) -> Result<Held> {
     container.namespaces.clone_from(&chosen.spaces);
     container.command = wish.words.iter().map(|w| w.to_string_lossy().into_owned()).collect();
     container.log = wish.detach;
-    Held::claim(&shim.context.roots, container, |held| base::undo(shim, held))
+    base::claim(shim, container)
+}
+
+/// Waits for the end of one that is on record, and writes down how it ended. Returns its
+/// exit code.
+pub fn attended(shim: &Shim, forget: bool, held: Held, child: Child) -> Result<i32> {
+    let dir = open_dir(shim, &held.container)?;
+    let (name, id) = (held.container.name.clone(), held.container.id.clone());
+    drop(held);
+    let (code, signal) = foreground::attend(child)?;
+    let written =
+        if forget { remove(shim, &name, &id) } else { write_exit(&dir, &id, code, signal) };
+    if let Err(error) = written {
+        eprintln!("shim: warning: {error}");
+    }
+    Ok(code)
 }
 
 /// In the foreground, and on record.
@@ -104,21 +119,10 @@ fn named(
     program: Program,
     mut held: Held,
 ) -> Result<i32, Refused> {
-    let name = held.container.name.clone();
-    let child = match bring_up(wish, chosen, program, &mut held) {
-        Ok(child) => child,
-        Err(refused) => return Err(take_back(shim, held, refused)),
-    };
-    let dir = open_dir(shim, &held.container).map_err(|e| Refused::own(&e))?;
-    let id = held.container.id.clone();
-    drop(held);
-    let (code, signal) = foreground::attend(child).map_err(|e| Refused::own(&e))?;
-    let written =
-        if wish.remove { remove(shim, &name, &id) } else { write_exit(&dir, &id, code, signal) };
-    if let Err(error) = written {
-        eprintln!("shim: warning: {error}");
+    match bring_up(wish, chosen, program, &mut held) {
+        Ok(child) => attended(shim, wish.remove, held, child).map_err(|e| Refused::own(&e)),
+        Err(refused) => Err(take_back(shim, held, refused)),
     }
-    Ok(code)
 }
 
 /// The process, on record as ready.
@@ -129,9 +133,11 @@ fn bring_up(
     held: &mut Held,
 ) -> Result<Child, Refused> {
     let own = |e: Error| Refused::own(&e);
-    let waiting = start(chosen.entry, chosen.shm, wish, program).map_err(own)?;
-    held.container.process = Process::read(waiting.child.pid());
-    held.container.monitor = Process::read(nix::unistd::getpid().as_raw());
+    let mut waiting = start(chosen.entry, chosen.shm, wish, program).map_err(own)?;
+    held.container.process = Some(waiting.process()?);
+    let unread = || Error::new(Kind::Failed, "find /proc/self/stat", "it can't be read");
+    let monitor = Process::read(nix::unistd::getpid().as_raw());
+    held.container.monitor = Some(monitor.ok_or_else(unread).map_err(own)?);
     held.write().map_err(own)?;
     foreground::hand_over(&waiting.child).map_err(own)?;
     let child = waiting.go()?;

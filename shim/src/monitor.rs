@@ -12,6 +12,7 @@
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -55,8 +56,10 @@ pub fn detached(
         match begin(&mut held, log) {
             Ok(child) => {
                 let _ = say.write_all(&[0]);
-                let error = become_it(shim, &held.container, child.leave(), remove);
-                eprintln!("shim: warning: {error}");
+                drop(say);
+                let _ = become_it(shim, &held.container, child.pid(), remove);
+                // It could not: then this process waits, as large as it is.
+                return i32::from(member::attended(shim, remove, held, child).is_err());
             }
             Err(refused) => {
                 let refused = member::take_back(shim, held, refused);
@@ -65,22 +68,44 @@ pub fn detached(
         }
         1
     });
-    let monitor = monitor.map_err(|e| own(Error::errno("start a monitor", e as i32)))?;
+    let (refused, monitor) = match monitor {
+        Err(errno) => (own(Error::errno("start a monitor", errno as i32)), None),
+        Ok(monitor) => match hear(&name, answer) {
+            Ok(()) => {
+                monitor.leave();
+                return Ok(name);
+            }
+            // It has taken back what there was.
+            Err((refused, true)) => return Err(refused),
+            Err((refused, false)) => (refused, Some(monitor)),
+        },
+    };
+    // Dropped, it is killed; the record that it had is free then.
+    drop(monitor);
+    Err(match Held::open(&shim.context.roots, &name) {
+        Ok(held) => member::take_back(shim, held, refused),
+        Err(_) => refused,
+    })
+}
+
+/// What a monitor says of the start. If it says that it failed, it has taken back what
+/// there was (true); if it says nothing, nobody has.
+fn hear(name: &str, answer: OwnedFd) -> Result<(), (Refused, bool)> {
     let mut text = Vec::new();
-    let _ = File::from(answer).read_to_end(&mut text);
-    match text.split_first() {
-        Some((0, _)) => {
-            monitor.leave();
-            Ok(name)
-        }
-        Some((code, why)) => {
+    let read = File::from(answer).read_to_end(&mut text);
+    match (read, text.split_first()) {
+        (Ok(_), Some((0, _))) => Ok(()),
+        (Ok(_), Some((code, why))) => {
             let why = String::from_utf8_lossy(why).into_owned();
-            Err(Refused { code: *code, why })
+            Err((Refused { code: *code, why }, true))
         }
-        None => {
-            let why = format!("its monitor ended before it ran: {:?}", monitor.wait());
-            Err(own(Error::new(Kind::Failed, format!("start {name}"), why)
-                .hint(format!("shim rm -f {name}"))))
+        (read, _) => {
+            let why = match read {
+                Ok(_) => "its monitor ended before it ran".to_owned(),
+                Err(error) => format!("its monitor can't be heard: {error}"),
+            };
+            let error = Error::new(Kind::Failed, format!("start {name}"), why);
+            Err((Refused::own(&error), false))
         }
     }
 }

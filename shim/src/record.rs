@@ -408,11 +408,9 @@ impl Held {
                 _ => {}
             }
         }
-        self.record.remove().map_err(|e| kept(what(), &e))?;
-        // Others may be using them.
-        let _ = std::fs::remove_dir(pods(roots));
-        let _ = std::fs::remove_dir(&roots.run);
-        Ok(())
+        // Of one who was killed while he wrote there.
+        let _ = keep::sweep_temps(&dir);
+        self.record.remove().map_err(|e| kept(what(), &e))
     }
 }
 

@@ -44,7 +44,11 @@ fn bad_words_bundles_and_pods() {
             // client's own entries name the namespaces of BASE.
             (format!("--bundle {good}"), 125, "/proc/BASE/ns/"),
             (format!("{} --bundle {good}", pod.replace("base", "no")), 125, "find container no"),
-            (format!("{} --bundle {good}", pod.replace("base", "pins")), 125, "without a pause has none"),
+            (
+                format!("{} --bundle {good}", pod.replace("base", "pins")),
+                125,
+                "without a pause has none",
+            ),
             (format!("{} --bundle {good}", pod.replace("base", "open")), 125, "but the host's"),
             (format!("{pod} --bundle {good} --name base"), 125, "there is one of that name"),
             (format!("{pod} --bundle {good} --name ../x"), 125, "as name"),

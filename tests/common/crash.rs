@@ -31,6 +31,8 @@ pub enum Harm {
     None,
     /// SIGKILL at the entry of the call.
     Kill,
+    /// The same, but for the one process that makes it: the others go on.
+    KillOne,
     /// The call returned this error without being made.
     Fail(Errno),
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.harm, &self.outcome.reached) {
             (Harm::Kill, Some(call)) => write!(f, "killed at {call}"),
+            (Harm::KillOne, Some(call)) => write!(f, "process {} killed at {call}", call.tid),
             (Harm::Fail(errno), Some(call)) => write!(f, "{errno:?} from {call}"),
             _ => write!(f, "unharmed"),
         }
@@ -65,6 +68,8 @@ pub struct Tally {
     pub survived: usize,
     /// Calls that never fail (see [`Failure::Never`]).
     pub unfailing: usize,
+    /// Calls at which it wasn't killed: the one before only looks.
+    pub same: usize,
     /// Calls before the first that was tried (see [`for_every_point_of`]).
     pub skipped: usize,
     /// Time for all, with `prepare` and `verify`.
@@ -84,18 +89,23 @@ pub fn for_every_point(
     prepare: &mut dyn FnMut(),
     verify: &mut dyn FnMut(&Point) -> Vec<String>,
 ) -> Tally {
-    let all = Part { kill: true, fail: true, first: &|_| 1 };
+    let all =
+        Part { kill: Some(Harm::Kill), fail: true, first: &|_| 1, every: 1, passes_over: false };
     for_every_point_of(&all, label, make, prepare, verify)
 }
 
 /// Some of a program's points: where the others are tried elsewhere.
 pub struct Part<'a> {
-    /// Those at which it is killed.
-    pub kill: bool,
+    /// Those at which it is killed: all that are followed, or one.
+    pub kill: Option<Harm>,
     /// Those at which a call fails.
     pub fail: bool,
     /// The first, told from all calls of an unharmed run; they count from 1.
     pub first: &'a dyn Fn(&[Syscall]) -> usize,
+    /// Each so manieth of them: 1 for all.
+    pub every: usize,
+    /// Whether it is killed only where the call before may have changed something.
+    pub passes_over: bool,
 }
 
 /// As [`for_every_point`], but a part of them.
@@ -115,8 +125,13 @@ pub fn for_every_point_of(
     let first = (part.first)(&calls);
     assert!(first >= 1 && first <= calls.len(), "{label}: begins at {first} of {}", calls.len());
     tally.skipped = first - 1;
-    let last = if part.kill { usize::MAX } else { 0 };
-    for n in first..last {
+    let last = if part.kill.is_some() { usize::MAX } else { 0 };
+    for n in (first..last).step_by(part.every) {
+        // Behind a call that did nothing to the world it dies as before that one.
+        if n > first && calls.get(n - 2).is_some_and(|c| part.passes_over && c.only_looks()) {
+            tally.same += 1;
+            continue;
+        }
         if !wanted(only.as_deref(), "kill", n, None) {
             if n > calls.len() {
                 break;
@@ -124,9 +139,12 @@ pub fn for_every_point_of(
             continue;
         }
         prepare();
-        let outcome = trace::kill_at(make(), n);
+        let outcome = match part.kill {
+            Some(Harm::KillOne) => trace::kill_one_at(make(), n),
+            _ => trace::kill_at(make(), n),
+        };
         let reached = outcome.reached.is_some();
-        let harm = if reached { Harm::Kill } else { Harm::None };
+        let harm = part.kill.filter(|_| reached).unwrap_or(Harm::None);
         judge(label, &Point { harm, outcome }, verify);
         if !reached {
             break;
@@ -134,19 +152,21 @@ pub fn for_every_point_of(
         tally.kills += 1;
     }
     if part.fail {
-        fail_points(first, label, make, prepare, verify, &calls, only.as_deref(), &mut tally);
+        let points = (first..=usize::MAX).step_by(part.every);
+        fail_points(points, label, make, prepare, verify, &calls, only.as_deref(), &mut tally);
     }
     tally.took = start.elapsed();
     let points = tally.kills + tally.fails;
     let seconds = tally.took.as_secs_f64();
     println!(
         "{label}: {} kill points, {} fail points ({} of them survived by the program; {} calls \
-         cannot fail; {} calls left to another test) in {seconds:.1} s, {:.0} points/s",
+         cannot fail; {} calls left to another test; {} follow one that only looks) in {seconds:.1} s, {:.0} points/s",
         tally.kills,
         tally.fails,
         tally.survived,
         tally.unfailing,
         tally.skipped,
+        tally.same,
         points as f64 / seconds
     );
     assert!(points > 0, "{label}: no point was tried ({POINT}={only:?})");
@@ -156,7 +176,7 @@ pub fn for_every_point_of(
 /// The second half of [`for_every_point_of`].
 #[allow(clippy::too_many_arguments, reason = "the state of one loop, cut in two")]
 fn fail_points(
-    first: usize,
+    points: impl Iterator<Item = usize>,
     label: &str,
     make: &dyn Fn() -> Program,
     prepare: &mut dyn FnMut(),
@@ -165,9 +185,7 @@ fn fail_points(
     only: Option<&str>,
     tally: &mut Tally,
 ) {
-    let mut n = first - 1;
-    'calls: loop {
-        n += 1;
+    'calls: for n in points {
         let expected = calls.get(n - 1);
         if expected.is_some_and(|c| matches!(c.failure(), Failure::Never(_))) {
             tally.unfailing += 1;
@@ -253,7 +271,7 @@ fn judge(label: &str, point: &Point, verify: &mut dyn FnMut(&Point) -> Vec<Strin
         return;
     }
     let again = match (point.harm, &outcome.reached) {
-        (Harm::Kill, Some(call)) => format!("{POINT}=kill:{}", call.n),
+        (Harm::Kill | Harm::KillOne, Some(call)) => format!("{POINT}=kill:{}", call.n),
         (Harm::Fail(errno), Some(call)) => format!("{POINT}=fail:{}:{errno:?}", call.n),
         _ => "any run".to_owned(),
     };

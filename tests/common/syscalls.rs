@@ -55,6 +55,22 @@ impl Syscall {
         Self { n, tid: tid.as_raw(), number, name, args, text }
     }
 
+    /// Whether it changes nothing that another process, or the next program, could see.
+    pub fn only_looks(&self) -> bool {
+        let flags = i32::try_from(self.args[2]).unwrap_or(-1);
+        match self.name.as_str() {
+            "openat" => flags & (libc::O_CREAT | libc::O_TRUNC) == 0,
+            "read" | "pread64" | "fstat" | "stat" | "lstat" | "newfstatat" | "statx" | "statfs"
+            | "fstatfs" | "getdents64" | "readlink" | "readlinkat" | "lseek" | "mmap"
+            | "munmap" | "mprotect" | "mremap" | "brk" | "madvise" | "rt_sigaction"
+            | "rt_sigprocmask" | "sigaltstack" | "fcntl" | "getpid" | "gettid" | "getppid"
+            | "getuid" | "geteuid" | "getgid" | "getegid" | "getrandom" | "clock_gettime"
+            | "poll" | "ppoll" | "prlimit64" | "sched_getaffinity" | "pidfd_open" | "pipe2"
+            | "memfd_create" => true,
+            _ => false,
+        }
+    }
+
     /// How this call can fail.
     pub fn failure(&self) -> Failure {
         let command = i32::try_from(self.args[1]).unwrap_or(-1);

@@ -38,22 +38,34 @@ pub enum Leftover {
     Kill,
 }
 
+/// Whose calls count, besides the program's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Those of all processes that it starts; they die with it.
+    All,
+    /// Those of all processes that it starts, until they become another program: then
+    /// they are let go.
+    UntilExec,
+}
+
 /// A program to run under ptrace.
 #[derive(Debug)]
 pub struct Program {
     command: Command,
     stdin: Vec<u8>,
+    follow: Follow,
     leftover: Leftover,
     deadline: Duration,
 }
 
 impl Program {
-    /// A program by its path or name; no arguments, empty stdin, [`Leftover::Wait`],
-    /// 20 seconds.
+    /// A program by its path or name; no arguments, empty stdin, [`Follow::All`],
+    /// [`Leftover::Wait`], 20 seconds.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let command = Command::new(program);
         let deadline = Duration::from_secs(20);
-        Self { command, stdin: Vec::new(), leftover: Leftover::Wait, deadline }
+        let (follow, leftover) = (Follow::All, Leftover::Wait);
+        Self { command, stdin: Vec::new(), follow, leftover, deadline }
     }
 
     /// Adds arguments.
@@ -74,6 +86,13 @@ impl Program {
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
+        self
+    }
+
+    /// Says whose calls count.
+    #[must_use]
+    pub fn follow(mut self, follow: Follow) -> Self {
+        self.follow = follow;
         self
     }
 
@@ -113,7 +132,10 @@ pub struct Outcome {
 /// What is done with a program at the entry of one of its calls.
 pub(super) enum Action {
     Go,
+    /// The program, and all that are followed.
     Kill,
+    /// The process that makes the call; the others go on.
+    KillOne,
     Fail(Errno),
 }
 
@@ -131,6 +153,11 @@ pub fn count(program: Program) -> (Vec<Syscall>, Outcome) {
 /// n-th call (the first is 1). That call is not made.
 pub fn kill_at(program: Program, n: usize) -> Outcome {
     run(program, &mut |at, _| if at == n { Action::Kill } else { Action::Go })
+}
+
+/// Kills the process that makes the n-th call (the first is 1); the others go on.
+pub fn kill_one_at(program: Program, n: usize) -> Outcome {
+    run(program, &mut |at, _| if at == n { Action::KillOne } else { Action::Go })
 }
 
 /// Lets the n-th call (the first is 1) return `errno` without being made.
@@ -156,6 +183,7 @@ pub(super) fn run(
 
 struct Tracer<'a> {
     main: Pid,
+    follow: Follow,
     leftover: Leftover,
     /// Followed threads that are alive or announced, shared with the watchdog.
     known: &'a Mutex<HashSet<i32>>,
@@ -182,6 +210,7 @@ impl Tracer<'_> {
         let known = Mutex::new(HashSet::from([main.as_raw()]));
         let mut tracer = Tracer {
             main,
+            follow: program.follow,
             leftover: program.leftover,
             known: &known,
             started: HashSet::from([main.as_raw()]),
@@ -275,14 +304,18 @@ impl Tracer<'_> {
                 let alive = new.filter(|new| !self.ended.remove(new));
                 self.known.lock().expect(LOCK).extend(alive);
             }
+            let executed = status >> 16 == libc::PTRACE_EVENT_EXEC;
+            if executed && self.follow == Follow::UntilExec && pid != self.main {
+                self.let_go(pid);
+                return None;
+            }
             return Some(0);
         }
         self.known.lock().expect(LOCK).insert(pid.as_raw());
         let new = self.started.insert(pid.as_raw());
         if signal == libc::SIGSTOP && (new || self.detaching) {
             if self.detaching {
-                self.known.lock().expect(LOCK).remove(&pid.as_raw());
-                ptrace::detach(pid, None).ok();
+                self.let_go(pid);
                 return None;
             }
             return Some(0);
@@ -316,6 +349,11 @@ impl Tracer<'_> {
                 self.kill_all();
                 false
             }
+            Action::KillOne => {
+                self.reached = Some(Syscall::read(self.calls, pid));
+                kill(pid.as_raw());
+                false
+            }
             Action::Fail(errno) => {
                 let call = Syscall::read(self.calls, pid);
                 self.failing = Some((pid, start_failing(pid, &call, errno)));
@@ -323,6 +361,12 @@ impl Tracer<'_> {
                 true
             }
         }
+    }
+
+    fn let_go(&mut self, pid: Pid) {
+        self.known.lock().expect(LOCK).remove(&pid.as_raw());
+        self.started.remove(&pid.as_raw());
+        ptrace::detach(pid, None).ok();
     }
 
     fn kill_all(&mut self) {

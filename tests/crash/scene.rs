@@ -160,10 +160,11 @@ impl Scene {
         };
         let first = if self.skip { main_begins } else { |_: &[Syscall]| 1 };
         let (kill, fail) = (series == Series::Kill, series == Series::Fail);
+        let kill = kill.then_some(Harm::Kill);
         self.touched = fail;
         let scene = RefCell::new(self);
         for_every_point_of(
-            &Part { kill, fail, first: &first },
+            &Part { kill, fail, first: &first, every: 1, passes_over: false },
             label,
             &|| make.program(),
             &mut || scene.borrow_mut().prepare(),
@@ -209,7 +210,7 @@ impl Scene {
         let abort = point.outcome.status.signal() == Some(SIGABRT);
         match point.harm {
             Harm::None => self.success(point),
-            Harm::Kill => {
+            Harm::Kill | Harm::KillOne => {
                 let by = self.turn % 3;
                 // Once a run was cut off behind its first change, all later ones are.
                 if !self.touched && self.untouched() {

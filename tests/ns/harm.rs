@@ -91,7 +91,13 @@ fn main_begins(calls: &[Syscall]) -> usize {
 fn every_point(label: &str, words: &[&str], prepare: &dyn Fn()) {
     let adds = words[0] != "delete";
     let turn = Cell::new(0);
-    let part = Part { kill: true, fail: true, first: &main_begins };
+    let part = Part {
+        kill: Some(Harm::Kill),
+        fail: true,
+        first: &main_begins,
+        every: 1,
+        passes_over: false,
+    };
     let tally = for_every_point_of(
         &part,
         label,
@@ -134,7 +140,13 @@ fn add_over_a_leftover() {
         sh("umount /run/netns/web");
     };
     world(Kind::User, || {
-        let part = Part { kill: true, fail: false, first: &main_begins };
+        let part = Part {
+            kill: Some(Harm::Kill),
+            fail: false,
+            first: &main_begins,
+            every: 1,
+            passes_over: false,
+        };
         let turn = Cell::new(0);
         for_every_point_of(
             &part,

@@ -159,10 +159,12 @@ pub(super) fn remove_dir(shim: &Shim, container: &Container) -> Result<()> {
     Ok(())
 }
 
-/// Removes the directories that all containers share, once nothing is in them.
-pub(super) fn tidy(shim: &Shim) {
+/// Removes the directory of a container that has no record, which one who was killed may
+/// have left, and those that all containers share; each if nothing is in it.
+pub fn tidy(shim: &Shim, name: &str) {
     let roots = &shim.context.roots;
-    for dir in [roots.run.join("ns"), record::pods(roots), roots.run.clone()] {
+    let pods = record::pods(roots);
+    for dir in [pods.join(name), roots.run.join("ns"), pods, roots.run.clone()] {
         // Locking one that is missing would make it; one that is locked is in use.
         if dir.exists()
             && let Ok(lock) = keep::Lock::exclusive(&dir, keep::Wait::No)

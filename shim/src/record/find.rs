@@ -37,7 +37,8 @@ pub fn all(roots: &Roots) -> Result<(Vec<Container>, Vec<Error>)> {
         Err(e) => return Err(Error::io(format!("list {}", dir.display()), &e)),
     };
     let (mut all, mut bad) = (Vec::new(), Vec::new());
-    for entry in entries.flatten() {
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io(format!("list {}", dir.display()), &e))?;
         match read(roots, &entry.file_name().to_string_lossy()) {
             Ok(container) => all.extend(container),
             Err(error) => bad.push(error),

@@ -108,7 +108,11 @@ fn stop_members(shim: &Shim, base: &Container, grace: Duration) -> Result<()> {
 
 /// The members of a base's pod.
 pub fn members_of(shim: &Shim, base: &Container) -> Result<Vec<Container>> {
-    let (all, _) = record::all(&shim.context.roots)?;
+    let (all, bad) = record::all(&shim.context.roots)?;
+    for error in bad {
+        // Whose it is isn't known: it may be a member's.
+        eprintln!("shim: warning: {error}");
+    }
     Ok(all.into_iter().filter(|c| c.pod.as_ref() == Some(&base.id)).collect())
 }
 
@@ -210,7 +214,11 @@ pub fn rm(shim: &Shim, names: &[String], force: bool, out: &mut dyn Write) -> Re
 
 /// Takes one container away; with `force` one that runs, and a base's members, too.
 pub fn remove(shim: &Shim, name: &str, force: bool) -> Result<()> {
-    let held = Held::open(&shim.context.roots, name)?;
+    let held = Held::open(&shim.context.roots, name).inspect_err(|error| {
+        if error.kind == Kind::Missing {
+            base::tidy(shim, name);
+        }
+    })?;
     let container = &held.container;
     let what = || format!("remove {name}");
     if container.lives(&shim.boot) && !force {
