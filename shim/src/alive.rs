@@ -124,8 +124,7 @@ const KILL_WAIT: Duration = Duration::from_secs(5);
 fn culprits(first: i32) -> Option<String> {
     let depth = nested_pids(first);
     let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+    for pid in pids() {
         let Some(stat) = Stat::read(pid).filter(|s| s.state == 'Z' && pid != first) else {
             continue;
         };
@@ -154,6 +153,21 @@ fn nested_pids(pid: i32) -> usize {
 pub fn read(pid: i32) -> Option<(Process, i32)> {
     let stat = Stat::read(pid)?;
     Some((Process { pid, start: stat.start }, stat.parent))
+}
+
+/// The children of a process that has one thread.
+pub fn children(pid: i32) -> Vec<i32> {
+    match std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) {
+        Ok(text) => text.split_whitespace().filter_map(|word| word.parse().ok()).collect(),
+        // A kernel without CONFIG_PROC_CHILDREN, or no such process.
+        Err(_) => pids().filter(|p| Stat::read(*p).is_some_and(|s| s.parent == pid)).collect(),
+    }
+}
+
+/// All processes.
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok())
 }
 
 /// A few fields of /proc/PID/stat.

@@ -253,7 +253,10 @@ pub fn undo(shim: &Shim, mut held: Held) -> Result<()> {
     if container.boot == shim.boot
         && let Some(living) = container.process.map(Living::find).transpose()?.flatten()
     {
-        living.kill()?;
+        match (&container.role, container.phase) {
+            (Role::Bundle { .. }, Phase::Creating) => crate::bundle::end(living)?,
+            _ => living.kill()?,
+        }
     }
     // Who waits for it writes one more file; then the directory can go.
     crate::verb::life::settle(container)?;

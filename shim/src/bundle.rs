@@ -4,16 +4,21 @@
 //!   DIR/config.json ──► a copy: the pod's namespaces by path, its /dev/shm, absolute paths
 //!                         │
 //!   in the foreground     shim ── RUNTIME run ── the container
-//!   detached              shim ─► monitor ── RUNTIME run --detach
+//!   detached              shim ─► monitor ── RUNTIME create, RUNTIME start
 //!                                   └── the container, once the runtime has left it an orphan
 //! ```
 //!
 //! The runtime knows the container by the record's id. The record names the runtime's
 //! process before that one begins, then the container's first process. Whatever is
 //! killed in between, `undo` ends what is recorded and has the runtime forget the id.
+//!
+//! `create` and `start`, and not `run --detach`: crun's run writes down what it has made
+//! only when the program runs already. Killed before that, it would leave a container
+//! behind that it doesn't know. In the foreground shim ends what it leaves.
 
 mod cgroups;
 mod config;
+mod place;
 mod runtime;
 
 use std::collections::BTreeMap;
@@ -25,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::wait::WaitStatus;
 use podkeel_netsetup::error::{Context as _, Error, Kind, Result};
-use podkeel_netsetup::kernel::{Ns, NsKind};
+use podkeel_netsetup::kernel::NsKind;
 use podkeel_netsetup::record::Process;
 
 use crate::alive::{self, Living};
@@ -36,6 +41,7 @@ use crate::record::{self, Container, Held, Phase, Role, Space};
 use crate::{Shim, base, foreground, join, log, member, monitor};
 
 use config::{Config, Entry};
+use place::{Place, Shared, place, shared_shm};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -72,6 +78,21 @@ pub fn run(shim: &Shim, wish: &Wish) -> Result<i32, Refused> {
         let remove = wish.remove || wish.name.is_none();
         job.foreground(shim, held, remove)
     }
+}
+
+/// Ends a runtime that is making a container, and all that it has started for that: what
+/// it hasn't written down yet, it wouldn't find again.
+pub fn end(runtime: Living) -> Result<()> {
+    // It starts nothing while it is looked at.
+    runtime.signal(libc::SIGSTOP)?;
+    let mut found = Vec::new();
+    let mut next = alive::children(runtime.process.pid);
+    while let Some(pid) = next.pop() {
+        next.extend(alive::children(pid));
+        found.extend(Process::read(pid).map(Living::find).transpose()?.flatten());
+    }
+    runtime.kill()?;
+    found.iter().try_for_each(Living::kill)
 }
 
 /// Has the runtime forget a container, and takes away its copy of config.json.
@@ -111,19 +132,6 @@ fn claim(shim: &Shim, wish: &Wish, job: &Job) -> Result<Held> {
     Held::claim(&shim.context.roots, container, |held| base::undo(shim, held))
 }
 
-/// Where a chosen namespace is for the runtime.
-#[derive(Debug)]
-enum Place {
-    /// The host's: no entry.
-    Hosts,
-    /// A new one.
-    Own,
-    /// A pin, or a path of the user's.
-    At(PathBuf),
-    /// One that is held open, and has no path of its own.
-    Open(Ns),
-}
-
 /// Everything that is found before anything is started.
 #[derive(Debug)]
 struct Job {
@@ -132,6 +140,8 @@ struct Job {
     places: BTreeMap<NsKind, Place>,
     spaces: BTreeMap<NsKind, Space>,
     pod: Option<String>,
+    /// Children that were there before the runtime.
+    others: Vec<i32>,
     /// What the user should know.
     notes: Vec<String>,
 }
@@ -172,7 +182,7 @@ impl Job {
         }
         config.settle_paths();
         let (spaces, pod) = (chosen.spaces, chosen.pod);
-        Ok(Job { runtime, config, places, spaces, pod, notes })
+        Ok(Job { runtime, config, places, spaces, pod, others: Vec::new(), notes })
     }
 
     /// Writes the copy of config.json and starts the runtime; it waits at its gate, on
@@ -198,13 +208,14 @@ impl Job {
         std::fs::create_dir_all(&dir).ctx(what)?;
         std::fs::write(&file, self.config.to_bytes()).ctx(what)?;
         let pid_file = pid_file(shim, &held.container);
-        let mut words: Vec<&OsStr> = vec![OsStr::new("run")];
-        words.extend(log.is_some().then_some(OsStr::new("--detach")));
+        let verb = if log.is_some() { "create" } else { "run" };
+        let mut words = vec![OsStr::new(verb)];
         words.extend([OsStr::new("--bundle"), dir.as_os_str()]);
         words.extend([OsStr::new("--pid-file"), pid_file.as_os_str()]);
         words.push(OsStr::new(&held.container.id));
         process::adopt_orphans(true)
             .map_err(|e| Error::errno("become the parent of orphans", e as i32))?;
+        self.others = alive::children(own.as_raw());
         let waiting = runtime::start(shim, &self.runtime, &words, log)?;
         held.container.process = Process::read(waiting.child.pid());
         held.container.monitor = Process::read(own.as_raw());
@@ -212,16 +223,46 @@ impl Job {
         Ok(waiting)
     }
 
-    /// In the monitor: the runtime runs and leaves; the container's first process is ours
-    /// then.
+    /// In the monitor: the runtime makes it and leaves; the container's first process is
+    /// ours then, and on record before its program runs.
     fn detached(mut self, shim: &Shim, held: &mut Held, log: File) -> Result<Child, Refused> {
         let own = |e: Error| Refused::own(&e);
+        let output = log.try_clone().ctx(|| "duplicate the log".into()).map_err(own)?;
         let runtime = self.start(shim, held, Some(log)).map_err(own)?.go()?;
-        let ended = runtime.wait();
-        if !matches!(ended, Ok(WaitStatus::Exited(_, 0))) {
-            return Err(own(self.failed(shim, held, ended)));
+        self.succeeded(shim, held, runtime.wait())?;
+        let child = self.adopt(shim, held).map_err(own)?;
+        let words = ["start", &held.container.id].map(OsStr::new);
+        let runtime = runtime::start(shim, &self.runtime, &words, Some(output)).map_err(own)?;
+        self.succeeded(shim, held, runtime.go()?.wait())?;
+        held.container.phase = Phase::Ready;
+        held.write().map_err(own)?;
+        Ok(child)
+    }
+
+    fn succeeded(
+        &self,
+        shim: &Shim,
+        held: &Held,
+        ended: nix::Result<WaitStatus>,
+    ) -> Result<(), Refused> {
+        match ended {
+            Ok(WaitStatus::Exited(_, 0)) => Ok(()),
+            other => {
+                self.end_orphans();
+                Err(Refused::own(&self.failed(shim, held, other)))
+            }
         }
-        self.adopt(shim, held).map_err(own)
+    }
+
+    /// What a runtime that failed, or was killed, has left behind has come to us.
+    fn end_orphans(&self) {
+        let own = nix::unistd::getpid().as_raw();
+        let orphans = || alive::children(own).into_iter().filter(|pid| !self.others.contains(pid));
+        // An orphan's end makes orphans of its children.
+        for _ in 0..ORPHANS {
+            let Some(pid) = orphans().next() else { return };
+            drop(process::adopt(pid));
+        }
     }
 
     fn adopt(&self, shim: &Shim, held: &mut Held) -> Result<Child> {
@@ -230,7 +271,7 @@ impl Job {
         let pid = read_pid(&path).ok_or_else(|| {
             Error::new(Kind::Failed, what(), format!("no pid is in {}", path.display()))
         })?;
-        // crun leaves before the one that it has forked has: only then it is an orphan.
+        // A runtime may leave before the one that it has forked has: only then it is an orphan.
         let deadline = Instant::now() + ADOPTION;
         while !process::is_child(pid) {
             if Instant::now() > deadline {
@@ -242,9 +283,7 @@ impl Job {
         let child = process::adopt(pid);
         // Others may go to init again; those that have come are the monitor's to reap.
         let _ = process::adopt_orphans(false);
-        // Also one that has ended by now: it is still there until it is waited for.
         held.container.process = alive::read(pid).map(|(process, _)| process);
-        held.container.phase = Phase::Ready;
         held.write()?;
         Ok(child)
     }
@@ -287,15 +326,18 @@ impl Job {
         .map_err(own)?;
         if let Some((job, mut held)) = start.take() {
             if read_pid(&pid_file(shim, &held.container)).is_none() {
+                job.end_orphans();
                 // Its own words have gone where ours go.
                 let what = format!("run {name} by {}", job.runtime.display());
                 let why = format!("exit code {code}, and the container has never run");
                 let refused = own(Error::new(Kind::Failed, what, why));
                 return Err(member::take_back(shim, held, refused));
             }
-            // It ran for an instant. The runtime's process stays on record; it has ended.
-            held.container.phase = Phase::Ready;
-            held.write().map_err(own)?;
+            if !note_first(shim, &mut held, runtime) {
+                // It ran for an instant. The runtime's process stays on record; it has ended.
+                held.container.phase = Phase::Ready;
+                held.write().map_err(own)?;
+            }
         }
         let (code, signal) = match signal {
             Some(_) => outlived(shim, &id)?.unwrap_or((code, signal)),
@@ -315,6 +357,9 @@ impl Job {
 /// How long the container's first process may have another parent once the runtime has left.
 const ADOPTION: Duration = Duration::from_secs(10);
 
+/// How many processes a start is made of, at most.
+const ORPHANS: usize = 1000;
+
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -332,8 +377,11 @@ fn read_pid(path: &Path) -> Option<i32> {
 /// Once there is a container: its first process, on record as ready. Says whether there is.
 fn note_first(shim: &Shim, held: &mut Held, runtime: i32) -> bool {
     let first = read_pid(&pid_file(shim, &held.container)).and_then(alive::read);
-    // A child of the runtime's: not somebody else's who has got the number since.
-    let Some((process, _)) = first.filter(|(_, parent)| *parent == runtime) else { return false };
+    // A child of the runtime's, or ours if that one was killed: not somebody else's who has
+    // got the number since.
+    let own = nix::unistd::getpid().as_raw();
+    let first = first.filter(|(_, parent)| [runtime, own].contains(parent));
+    let Some((process, _)) = first else { return false };
     held.container.process = Some(process);
     held.container.phase = Phase::Ready;
     if let Err(error) = held.write() {
@@ -351,84 +399,4 @@ fn outlived(shim: &Shim, id: &str) -> Result<Option<(i32, Option<i32>)>, Refused
         Some(pid) => foreground::attend(process::adopt(pid)).map(Some).map_err(own),
         None => Ok(None),
     }
-}
-
-/// Finds a chosen namespace for the runtime.
-fn place(shim: &Shim, kind: NsKind, mode: &Mode) -> Result<Place> {
-    match mode {
-        Mode::Host => Ok(Place::Hosts),
-        Mode::Private | Mode::None | Mode::Network(_) => Ok(Place::Own),
-        Mode::Path(path) => {
-            let path = std::path::absolute(path);
-            path.map(Place::At).ctx(|| "find the working directory".into())
-        }
-        Mode::Container(name) => match name.strip_prefix("pid:").map(str::parse) {
-            Some(Ok(pid)) => of_process(kind, name, Process::read(pid)),
-            _ => of_container(shim, kind, name),
-        },
-    }
-}
-
-fn of_container(shim: &Shim, kind: NsKind, name: &str) -> Result<Place> {
-    let container = record::find(&shim.context.roots, name)?;
-    let what = || format!("join the {kind} namespace of {name}");
-    let space = container.namespaces.get(&kind);
-    let Some(space) = space.filter(|space| space.how != "host") else {
-        return Err(Error::input(what(), "it has none of its own, but the host's")
-            .hint(format!("--{kind} host, if that is meant")));
-    };
-    // A pin stays where it is when pause ends; a member's is that of its base.
-    let base = match &space.of {
-        Some(id) => record::by_id(&shim.context.roots, id)?,
-        None => None,
-    };
-    let of_base = base.as_ref().and_then(|base| base.namespaces.get(&kind));
-    if let Some((space, pin)) =
-        [Some(space), of_base].into_iter().flatten().find_map(|s| Some((s, s.pin.as_ref()?)))
-    {
-        base::pinned(space, pin)?;
-        return Ok(Place::At(pin.clone()));
-    }
-    of_process(kind, name, container.process.filter(|_| container.boot == shim.boot))
-}
-
-/// The namespace of a process. It is opened while the process is known to be the one that
-/// is meant, and is given to the runtime open: its pid may be another's by then.
-fn of_process(kind: NsKind, name: &str, process: Option<Process>) -> Result<Place> {
-    let what = || format!("join the {kind} namespace of {name}");
-    let gone = || Error::new(Kind::Missing, what(), "its process has ended");
-    let living = process.map(Living::find).transpose()?.flatten().ok_or_else(gone)?;
-    let ns = Ns::of_process(living.process.pid, kind)?;
-    match living.process.lives() {
-        true => Ok(Place::Open(ns)),
-        false => Err(gone()),
-    }
-}
-
-/// What becomes of a container's /dev/shm.
-enum Shared {
-    /// It stays: so does its ipc namespace.
-    Own,
-    /// It is the one at a path of the host.
-    At(PathBuf),
-    /// Whose it would be is known, but not where it is.
-    Unknown,
-}
-
-fn shared_shm(shim: &Shim, mode: &Mode) -> Result<Shared> {
-    let roots = &shim.context.roots;
-    let name = match mode {
-        Mode::Host => return Ok(Shared::At("/dev/shm".into())),
-        Mode::Container(name) if !name.starts_with("pid:") => name,
-        Mode::Container(_) | Mode::Path(_) => return Ok(Shared::Unknown),
-        Mode::Private | Mode::None | Mode::Network(_) => return Ok(Shared::Own),
-    };
-    let container = record::find(roots, name)?;
-    let of = container.namespaces.get(&NsKind::Ipc).and_then(|space| space.of.clone());
-    let base = match of {
-        Some(id) => record::by_id(roots, &id)?,
-        None => Some(container),
-    };
-    let path = base.filter(Container::is_base).map(|base| base::shm_path(shim, &base));
-    Ok(path.filter(|path| path.is_dir()).map_or(Shared::Unknown, Shared::At))
 }

@@ -126,8 +126,7 @@ fn a_pod_without_a_living_pause_is_joined_by_its_pins() {
             });
             let pinned = "--net container:base --ipc container:base --uts container:base";
             assert_eq!(shim(&format!("join {pinned} {}", bundle.words(engine))), name);
-            let words = "join --ipc container:base -- cat /dev/shm/x".to_owned();
-            assert_eq!(shim(&words), "x");
+            assert_eq!(shim("join --ipc container:base -- cat /dev/shm/x"), "x");
             let refused = shim_any(&format!("join {POD} {}", bundle.words(engine)));
             let text = String::from_utf8_lossy(&refused.stderr);
             assert_eq!(refused.status.code(), Some(125), "{text}");

@@ -39,23 +39,33 @@ fn processes() -> Vec<Process> {
 enum Victim {
     Shim,
     Monitor,
+    /// The one that makes the container.
     Runtime,
+    /// The one that lets its program begin, where that is another.
+    Starter,
 }
 
 impl Victim {
     /// Its process, if there is one now.
     fn find(self, shim: i32, engine: &str) -> Option<i32> {
         let all = processes();
+        let runs = |words: &[String], verbs: &[&str]| {
+            words[0].ends_with(&format!("/{engine}"))
+                && words.get(1).is_some_and(|w| verbs.contains(&w.as_str()))
+        };
         let is = |(pid, parent, words): &&Process| match self {
             Victim::Shim => *pid == shim,
             Victim::Monitor => *parent == shim && words[0].contains("shim"),
-            Victim::Runtime => {
-                words[0].ends_with(&format!("/{engine}"))
-                    && words.get(1).is_some_and(|w| w == "run")
-            }
+            Victim::Runtime => runs(words, &["run", "create"]),
+            Victim::Starter => runs(words, &["start"]),
         };
         all.iter().find(is).map(|(pid, ..)| *pid)
     }
+}
+
+/// A name that no other test's container has: its control groups are the host's.
+fn name() -> String {
+    cgroup("app").trim_matches('/').replace('/', ".")
 }
 
 fn kill(pid: i32) {
@@ -96,7 +106,7 @@ fn judge(child: &mut Child, what: &str) {
     // In the foreground shim stays for as long as the container does.
     let settled = until(|| {
         let all: Value = serde_json::from_str(&shim("ps --format json")).expect("JSON");
-        let container = all.as_array().into_iter().flatten().find(|c| c["name"] == "app");
+        let container = all.as_array().into_iter().flatten().find(|c| c["name"] == *name());
         match container.and_then(|app| app["status"].as_str()) {
             Some("creating") => false,
             Some("running") => program_runs(),
@@ -105,8 +115,8 @@ fn judge(child: &mut Child, what: &str) {
     });
     assert!(settled, "{what}: {}", shim("ps"));
     // One that shim itself takes away meanwhile isn't there any more.
-    if shim("ps -q").contains("app") {
-        let removed = shim_any("rm -f app");
+    if shim("ps -q").contains(&name()) {
+        let removed = shim_any(&format!("rm -f {}", name()));
         let said = String::from_utf8_lossy(&removed.stderr).into_owned();
         let gone = removed.status.code() == Some(5);
         assert!(removed.status.success() || gone, "{what}: {said}");
@@ -148,7 +158,7 @@ fn storm(victim: Victim, detach: bool) {
             });
             let how = if detach { "-d " } else { "" };
             let words = [bundle, unnamed]
-                .map(|b| format!("join {POD} {how}--name app {}", b.words(engine)));
+                .map(|b| format!("join {POD} {how}--name {} {}", name(), b.words(engine)));
             let mut caught = 0;
             for (millis, words) in (0..60).step_by(3).zip(words.iter().cycle()) {
                 let delay = Duration::from_millis(millis);
@@ -156,7 +166,7 @@ fn storm(victim: Victim, detach: bool) {
                 forgotten(engine, &format!("{victim:?} of {engine} after {millis} ms, {how}"));
             }
             println!("{victim:?} of {engine} {how}: {caught} of 20 caught");
-            assert!(caught > 10, "only {caught} of 20 were caught");
+            assert!(caught >= 5, "only {caught} of 20 were caught");
             assert_same_world(&before, &dump(&[]), STAYS);
         });
     }
@@ -190,6 +200,12 @@ fn the_runtime_in_the_foreground() {
 #[ignore = "needs root"]
 fn the_runtime_that_would_leave() {
     storm(Victim::Runtime, true);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_runtime_that_starts() {
+    storm(Victim::Starter, true);
 }
 
 /// The runtime is killed while the container runs: shim itself waits on.

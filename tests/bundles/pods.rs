@@ -1,8 +1,13 @@
 //! A pod of three, a base and two that join it, however they are started.
 
-use super::bed::{Bundle, ENGINES, POD, STAYS, base, known_to, shim, until};
+use super::bed::{Bundle, ENGINES, POD, STAYS, known_to, shim, until};
 use super::common::dump::{assert_same_world, dump};
 use super::common::{Kind, Ns, neighbour, scratch, sh, sh_any, sh_out, world};
+
+/// A base of shim's, with what infra's annotations say.
+fn base() {
+    shim("run -d --name base -p 8080:80 --sysctl net.ipv4.ip_unprivileged_port_start=0");
+}
 
 /// The web server answers at the published port: from another host, and from this one.
 fn published(far: &Ns) {
