@@ -16,6 +16,7 @@
 //! Sources: the CNI specification (SPEC.md, CONVENTIONS.md) for the list, and
 //! the documentation and behaviour of the reference plugins for their keys.
 
+mod allowlist;
 mod bridge;
 mod call;
 mod chained;
@@ -23,6 +24,7 @@ mod host_local;
 mod ipam;
 mod json;
 mod load;
+mod pattern;
 mod prev;
 mod ptp;
 mod statics;
@@ -35,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::{
+    allowlist::allow,
     bridge::Bridge,
     call::{Args, Call, NAMES, call, decode, name_of, prev_of, type_of, version_of},
     chained::{LinkSettings, Portmap, Tuning},

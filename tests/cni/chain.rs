@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::bridge::address;
 use super::call::{bridge, ours, who, with};
 use super::common::traffic::{tcp, tcp_server};
-use super::common::{Kind, Ns, dirs, neighbour, ns_add, sh, sh_out, world};
+use super::common::{Kind, Ns, dirs, neighbour, ns_add, sh, sh_out, told, world};
 
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -207,6 +207,54 @@ fn tuning_changes_the_address() {
             link().contains(&before) && link().contains("allmulti 0") && link().contains("qlen 78"),
             "{}",
             link()
+        );
+    });
+}
+
+/// What the host's administrator doesn't let networks set isn't set. The reference has
+/// this from 1.2.0 on, Debian's is older.
+#[test]
+fn the_allowlist_of_tuning() {
+    world(Kind::User, || {
+        let (pod, ours) = (ns_add("a"), ours());
+        let result = ours.ok("ADD", &who("a"), &bridge("1.0.0"));
+        let conf = |key: &str| {
+            json!({"cniVersion": "1.0.0", "name": "net", "type": "tuning", "prevResult": result,
+                   "sysctl": {key: "1"}})
+        };
+        let arp = "net.ipv4.conf.IFNAME.arp_filter";
+        let is = |key: &str| {
+            let path = key.replace('.', "/").replace("IFNAME", "eth0");
+            pod.sh_out(&format!("cat /proc/sys/{path}"))
+        };
+        sh("mkdir -p /etc/cni/tuning");
+        for (lines, key, allowed) in [
+            ("^net.ipv4.conf.IFNAME.[a-z_]*$\n", arp, true),
+            ("^net.ipv4.conf.IFNAME.[a-z_]*$\n", "net.ipv4.conf.all.arp_filter", false),
+            ("  net\\.core\\.somaxconn  \n\n ^net\\.ipv4\\.conf\\.(IFNAME|lo)\\. \n", arp, true),
+            ("net.core\n", arp, false),
+            ("arp_\n", arp, true),
+            ("", arp, false),
+            ("(\n", arp, false),
+        ] {
+            std::fs::write("/etc/cni/tuning/allowlist.conf", lines).expect("the world's /etc");
+            let output = ours.call("tuning", "ADD", &who("a"), &conf(key));
+            assert_eq!(output.status.success(), allowed, "{lines:?}: {}", told(key, &output));
+            assert_eq!(is(key), u8::from(allowed).to_string(), "{lines:?} {key}");
+            ours.ok("DEL", &who("a"), &conf(key));
+        }
+        // Other settings are none of its business; a caller's word is.
+        let mut asked = conf(arp);
+        asked["sysctl"] = json!({});
+        asked["mtu"] = json!(1300);
+        ours.ok("ADD", &who("a"), &asked);
+        ours.ok("DEL", &who("a"), &asked);
+        asked["args"] = json!({"cni": {"sysctl": {arp: "1"}}});
+        std::fs::write("/etc/cni/tuning/allowlist.conf", "net.core").expect("the world's /etc");
+        let (code, msg) = ours.fails("ADD", &who("a"), &asked);
+        assert!(
+            code == 106 && msg.contains("allowlist.conf") && msg.contains(arp),
+            "{code}: {msg}"
         );
     });
 }

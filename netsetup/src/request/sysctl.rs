@@ -39,6 +39,12 @@ impl SysctlSetting {
         Ok(SysctlSetting { path, value: value.to_owned() })
     }
 
+    /// The key in the dotted form.
+    pub fn key(&self) -> String {
+        let parts: Vec<String> = self.path.iter().map(|part| part.replace('.', "/")).collect();
+        parts.join(".")
+    }
+
     /// The setting for one interface: the first part that is `IFNAME` becomes
     /// its name, as in the lists of the tuning plugin.
     pub fn on_interface(mut self, ifname: &str) -> SysctlSetting {
@@ -76,8 +82,7 @@ fn split(key: &str) -> Result<Vec<String>, String> {
 /// In the dotted form, which [`SysctlSetting::parse`] reads back to the same.
 impl fmt::Display for SysctlSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<String> = self.path.iter().map(|part| part.replace('.', "/")).collect();
-        write!(f, "{}={}", parts.join("."), self.value)
+        write!(f, "{}={}", self.key(), self.value)
     }
 }
 

@@ -64,6 +64,7 @@ pub fn add(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
 
 fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome> {
     not_the_host(&target)?;
+    wanted.is_allowed()?;
     let id = wanted.id();
     let process = target.process;
     let mut pod = Pod::open(target.netns)?;
@@ -113,6 +114,7 @@ const LEASE_TRIES: u32 = 50;
 /// What `add` would do, without doing it.
 pub fn explain(context: &Context, wanted: &Wanted, target: Target) -> Result<Prepared> {
     not_the_host(&target)?;
+    wanted.is_allowed()?;
     let mut pod = Pod::open(target.netns)?;
     must_be_free(context, wanted, &mut pod)?;
     let mut world = World::new(Rtnl::open()?, Some(pod), new_mark(context, wanted)?);

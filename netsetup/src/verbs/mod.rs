@@ -188,6 +188,11 @@ impl Wanted {
         last
     }
 
+    /// Fails for sysctls that the host's administrator doesn't let networks set.
+    fn is_allowed(&self) -> Result<()> {
+        conf::allow(self.network.sysctls().chain(&self.wishes.sysctls))
+    }
+
     /// Whether the pod gets an interface of this name from it.
     pub fn makes_interface(&self) -> bool {
         self.network.plugins.iter().any(conf::Plugin::makes_interface)
