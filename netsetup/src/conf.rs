@@ -5,6 +5,7 @@
 //! Network "web" (/etc/cni/net.d/10-web.conflist)
 //!  ├─ Bridge    makes the interface      ── HostLocal: where its addresses come from
 //!  ├─ Portmap   publishes ports
+//!  ├─ Firewall  accepts where the host's own rules drop
 //!  └─ Tuning    sets sysctls in the pod
 //! ```
 //!
@@ -40,7 +41,7 @@ pub use self::{
     allowlist::allow,
     bridge::Bridge,
     call::{Args, Call, NAMES, call, decode, name_of, prev_of, type_of, version_of},
-    chained::{LinkSettings, Portmap, Tuning},
+    chained::{Firewall, LinkSettings, Portmap, Tuning},
     host_local::HostLocal,
     ipam::{Ipam, Route},
     load::{find, names},
@@ -61,7 +62,7 @@ use crate::{
 pub const CNI_VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// The plugin types that podkeel has.
-const PLUGIN_TYPES: &str = "bridge, ptp, portmap, tuning";
+const PLUGIN_TYPES: &str = "bridge, ptp, portmap, firewall, tuning";
 
 /// A network: a list of plugins, of which the first makes the interface and
 /// the others add to it.
@@ -106,6 +107,8 @@ pub enum Plugin {
     Ipam(Ipam),
     /// Published ports.
     Portmap(Portmap),
+    /// Accepts where the host's own rules drop.
+    Firewall(Firewall),
     /// Sysctls in the pod.
     Tuning(Tuning),
 }
@@ -156,13 +159,21 @@ impl Network {
         })
     }
 
+    /// Its firewall plugin, if it has one.
+    pub fn firewall(&self) -> Option<&Firewall> {
+        self.plugins.iter().find_map(|plugin| match plugin {
+            Plugin::Firewall(firewall) => Some(firewall),
+            _ => None,
+        })
+    }
+
     /// Where its addresses come from.
     pub fn ipam(&self) -> Option<&Ipam> {
         self.plugins.iter().find_map(|plugin| match plugin {
             Plugin::Bridge(bridge) => bridge.ipam.as_ref(),
             Plugin::Ptp(ptp) => ptp.ipam.as_ref(),
             Plugin::Ipam(ipam) => Some(ipam),
-            Plugin::Loopback | Plugin::Portmap(_) | Plugin::Tuning(_) => None,
+            Plugin::Loopback | Plugin::Portmap(_) | Plugin::Firewall(_) | Plugin::Tuning(_) => None,
         })
     }
 
@@ -221,7 +232,7 @@ impl Plugin {
             Plugin::Ptp(ptp) => &ptp.capabilities,
             Plugin::Portmap(portmap) => &portmap.capabilities,
             Plugin::Tuning(tuning) => &tuning.capabilities,
-            Plugin::Loopback | Plugin::Ipam(_) => &NONE,
+            Plugin::Loopback | Plugin::Ipam(_) | Plugin::Firewall(_) => &NONE,
         }
     }
 
@@ -341,6 +352,7 @@ fn read_plugin(plugin: &Object, index: usize, cni_version: &str) -> Parsed<Plugi
         "bridge" => Plugin::Bridge(bridge::read(plugin, cni_version)?),
         "ptp" => Plugin::Ptp(ptp::read(plugin, cni_version)?),
         "portmap" => Plugin::Portmap(chained::read_portmap(plugin)?),
+        "firewall" => Plugin::Firewall(chained::read_firewall(plugin)?),
         "tuning" => Plugin::Tuning(chained::read_tuning(plugin)?),
         _ => {
             let why = format!("{kind:?} is not a plugin that podkeel has: {PLUGIN_TYPES}");

@@ -10,7 +10,7 @@ use crate::conf::{self, Network, Plugin};
 use crate::error::Result;
 use crate::ipam::Leases;
 use crate::kernel::sysctl::{ProcSys, path_of};
-use crate::kernel::{Nft, Rtnl};
+use crate::kernel::{Nft, Rtnl, forward};
 use crate::names::Mark;
 use crate::plan::{LinkAttr, Object, Pod};
 use crate::request::{Mac, SysctlSetting};
@@ -39,6 +39,10 @@ pub struct Facts {
     pub pod_default_v6: bool,
     /// The link that the pod's IPv4 address is reached over. Read for a published port.
     pub localnet: Option<Localnet>,
+    /// iptables' FORWARD may drop what pods send. Read for a firewall plugin.
+    pub forward_v4: bool,
+    /// The same of ip6tables.
+    pub forward_v6: bool,
     /// What the settings of the pod's interface are, if it has one of this name.
     pub pod_link: Vec<(LinkAttr, String)>,
     /// What the pod's sysctls are that somebody wants to set; `None` = no such sysctl.
@@ -97,6 +101,13 @@ impl Facts {
             self.pod_link =
                 [Mac, Mtu, Promisc, Allmulti, Txqlen].map(|attr| (attr, attr.of(&link))).to_vec();
         }
+        Ok(())
+    }
+
+    /// Reads whether the host's iptables may drop what is forwarded.
+    pub fn read_forward(&mut self, nft: &mut Nft) -> Result<()> {
+        self.forward_v4 = forward::may_drop(nft, false)?;
+        self.forward_v6 = forward::may_drop(nft, true)?;
         Ok(())
     }
 

@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// The plugins that podkeel can be called as.
-pub const NAMES: [&str; 7] =
-    ["bridge", "host-local", "loopback", "portmap", "ptp", "static", "tuning"];
+pub const NAMES: [&str; 8] =
+    ["bridge", "firewall", "host-local", "loopback", "portmap", "ptp", "static", "tuning"];
 
 /// CNI_ARGS, as pairs in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,6 +203,7 @@ fn read_plugin(root: &Object, kind: &str, version: &str, args: &Args) -> Parsed<
             Plugin::Ipam(read.unwrap_or(Ipam::Foreign(kind.to_owned())))
         }
         "portmap" => Plugin::Portmap(chained::read_portmap(root)?),
+        "firewall" => Plugin::Firewall(chained::read_firewall(root)?),
         "tuning" => {
             args.known(&["MAC"])?;
             Plugin::Tuning(chained::read_tuning(root)?)

@@ -1,4 +1,4 @@
-//! The plugins that add to an interface that is there: `portmap` and `tuning`.
+//! The plugins that add to an interface that is there: `portmap`, `firewall` and `tuning`.
 
 use serde_json::Value;
 
@@ -48,6 +48,54 @@ pub struct LinkSettings {
     pub mtu: Option<u32>,
     /// Length of the transmit queue, packets.
     pub txqlen: Option<u32>,
+}
+
+/// The chain of iptables' rules that the administrator keeps for himself.
+const ADMIN_CHAIN: &str = "CNI-ADMIN";
+/// Longest name of a chain of iptables (XT_EXTENSION_MAXNAMELEN, with its NUL).
+const CHAIN_MAX: usize = 28;
+
+/// Accepts where the host's own rules drop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Firewall {
+    /// Name of the chain that comes before all accepts.
+    pub admin_chain: String,
+}
+
+/// Whatever the backend is called, it is the rules of iptables-nft that are looked for.
+pub(super) fn read_firewall(plugin: &Object) -> Parsed<Firewall> {
+    let wrong = |key: &str, why: String| Err(Fault::input(&plugin.at(key), why));
+    match plugin.text("backend")?.unwrap_or("") {
+        "" | "iptables" | "firewalld" | "nftables" => {}
+        other => {
+            return wrong("backend", format!("{other:?} is neither \"iptables\" nor \"firewalld\""));
+        }
+    }
+    // A zone is firewalld's own; podkeel doesn't talk to it.
+    plugin.text("firewalldZone")?;
+    match plugin.text("ingressPolicy")?.unwrap_or("") {
+        "" | "open" => {}
+        policy @ ("same-bridge" | "isolated") => {
+            let why = format!("{policy:?} is not built yet: only \"open\" is");
+            return Err(Fault::unsupported(&plugin.at("ingressPolicy"), why));
+        }
+        other => return wrong("ingressPolicy", format!("{other:?} is not a policy")),
+    }
+    let admin = plugin.text("iptablesAdminChainName")?.filter(|name| !name.is_empty());
+    let admin_chain = admin.unwrap_or(ADMIN_CHAIN).to_owned();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    let built_in = ["CNI-FORWARD", "INPUT", "FORWARD", "OUTPUT"];
+    if admin_chain.len() > CHAIN_MAX
+        || admin_chain.starts_with('-')
+        || !admin_chain.chars().all(is_plain)
+        || built_in.contains(&admin_chain.as_str())
+    {
+        return wrong(
+            "iptablesAdminChainName",
+            format!("{admin_chain:?} can't be the name of that chain"),
+        );
+    }
+    Ok(Firewall { admin_chain })
 }
 
 pub(super) fn read_portmap(plugin: &Object) -> Parsed<Portmap> {

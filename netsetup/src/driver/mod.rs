@@ -63,6 +63,7 @@ pub fn plan(request: &Request, facts: &Facts, leases: &Leases) -> Result<Plan> {
                 published = true;
                 plan.and(meta::portmap::plan(request, conf, facts, leases)?)
             }
+            Plugin::Firewall(conf) => plan.and(meta::firewall::plan(conf, facts, leases)),
             Plugin::Tuning(conf) => plan.and(meta::tuning::link(request, conf, facts)?),
         };
     }

@@ -7,8 +7,10 @@
 //!   Ns ── a namespace of any kind; Census: which processes are in which
 //!   Socket ── exchange(batch) ──► one send, the answers, in order
 //!   rtnl, nft, sysctl ── find and change one kind of object each
+//!   forward ── accepts in iptables' table, where it drops
 //! ```
 
+pub mod forward;
 pub mod netns;
 pub mod nft;
 pub mod ns;

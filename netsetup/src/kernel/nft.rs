@@ -110,6 +110,13 @@ impl Nft {
         self.list(|b| _ = table.dump_rules(b), RuleInfo::read, "list nftables rules")
     }
 
+    /// All rules of a chain, in order; none where it isn't.
+    pub fn rules_of(&mut self, table: Table<'_>, chain: &str) -> Result<Vec<RuleInfo>> {
+        let request = |b: &mut Batch| _ = table.dump_rules_of(b, chain);
+        let found = self.list(request, RuleInfo::read, "list nftables rules")?;
+        Ok(found.into_iter().filter(|rule| rule.chain == chain).collect())
+    }
+
     /// All chains of a table.
     pub fn chains(&mut self, table: Table<'_>) -> Result<Vec<ChainInfo>> {
         let all =

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::object::{Bridge, Object, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::Result;
+use crate::kernel::forward;
 use crate::kernel::ruleset::{self, Entry, TABLE};
 use crate::names;
 
@@ -95,6 +96,18 @@ pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
             )),
         }),
         Object::Entry(entry) => find_entry(world, entry, &step.hold),
+        Object::Forward { v6, admin } => Ok(match forward::has_chains(world.nft()?, *v6, admin)? {
+            true => Found::Same,
+            false => Found::Absent,
+        }),
+        Object::Accepted(ip) => {
+            let mark = world.mark.to_string();
+            Ok(match forward::accepted(world.nft()?, *ip, &mark)? {
+                (0, _) => Found::Absent,
+                (is, all) if is == all => Found::Same,
+                (is, all) => Found::Differs(format!("{is} of {all} rules are there")),
+            })
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use podkeel_wire::Batch;
 use podkeel_wire::rt::{self, Link};
 
 use super::find::{Found, find};
-use super::make_nft::make_nft;
+use super::make_nft::{make_forward, make_nft};
 use super::object::{Bridge, LinkAttr, Object, RouteAttrs, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Kind, Result};
@@ -59,6 +59,7 @@ enum Class {
     Sysctl,
     Lease,
     Settled,
+    Forward,
 }
 
 fn class(step: &Step) -> Class {
@@ -67,6 +68,7 @@ fn class(step: &Step) -> Class {
         Object::Sysctl { .. } | Object::Localnet { .. } => Class::Sysctl,
         Object::Ruleset | Object::Entry(_) => Class::Nft,
         Object::Settled { .. } => Class::Settled,
+        Object::Forward { .. } | Object::Accepted(_) => Class::Forward,
         _ => Class::Route,
     }
 }
@@ -97,6 +99,7 @@ pub fn apply(
             Class::Route => make_links(world, &steps)?,
             Class::Nft => make_nft(world, &steps)?,
             Class::Settled => wait_settled(world, &steps, go_on)?,
+            Class::Forward => make_forward(world, &steps)?,
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use podkeel_wire::nf;
 use super::make::{Stopped, stopped};
 use super::{Hold, Object, Step, World};
 use crate::error::{Error, Kind, Result};
+use crate::kernel::forward;
 use crate::kernel::ruleset::{self, Entry, TABLE};
 use crate::names;
 use crate::request::Proto;
@@ -52,6 +53,21 @@ pub(super) fn make_nft(world: &mut World, steps: &[(usize, &Step)]) -> Result<()
         }
     }
     Err(super::too_busy().into())
+}
+
+/// Chains and accepts in iptables' table, each in a transaction of its own.
+pub(super) fn make_forward(world: &mut World, steps: &[(usize, &Step)]) -> Result<()> {
+    let (mark, shared) = (world.mark.to_string(), world.mark.shared());
+    for (_, step) in steps {
+        match &step.what {
+            Object::Forward { v6, admin } => {
+                forward::make_chains(world.nft()?, *v6, admin, &shared)?;
+            }
+            Object::Accepted(ip) => forward::accept(world.nft()?, *ip, &mark)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn published(step: &Step) -> Option<&Entry> {

@@ -9,6 +9,7 @@ use podkeel_wire::rt::LinkInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::ipam::Lease;
+use crate::kernel::forward;
 use crate::kernel::ruleset::Entry;
 use crate::kernel::sysctl::dotted;
 use crate::request::Mac;
@@ -88,6 +89,15 @@ pub enum Object {
         /// The link.
         link: String,
     },
+    /// The chains of iptables' filter table that accepts go into, and the jump to them.
+    Forward {
+        /// Of ip6tables.
+        v6: bool,
+        /// Name of the chain of the administrator's own rules.
+        admin: String,
+    },
+    /// What an address sends, and what answers it, is let through iptables' FORWARD.
+    Accepted(IpAddr),
     /// Our nftables table with its chains, sets and rules.
     Ruleset,
     /// An element of one of the table's sets or maps.
@@ -220,11 +230,17 @@ impl Object {
         match self {
             Object::Bridge(bridge) => format!("bridge:{}", bridge.name),
             Object::Ruleset => "ruleset".into(),
+            Object::Forward { v6, .. } => Object::forward_key(*v6),
             Object::Localnet { link } => format!("localnet:{link}"),
             Object::Addr { link, address, .. } => format!("addr:{link}:{address}"),
             Object::Entry(Entry::Own(net)) => format!("own:{net}"),
             other => other.to_string(),
         }
+    }
+
+    /// The key of a family's [`Object::Forward`].
+    pub fn forward_key(v6: bool) -> String {
+        format!("forward:{}", forward::command(v6))
     }
 
     /// The sysctl of an [`Object::Localnet`].
@@ -296,6 +312,12 @@ impl fmt::Display for Object {
             }
             Object::Sysctl { path, value } => write!(f, "sysctl {}={value}", dotted(path)),
             Object::Localnet { link } => write!(f, "link {link} carries 127.0.0.0/8"),
+            Object::Forward { v6, .. } => {
+                write!(f, "chains for accepts in {}' FORWARD", forward::command(*v6))
+            }
+            Object::Accepted(ip) => {
+                write!(f, "accepts of {ip} in {}' FORWARD", forward::command(ip.is_ipv6()))
+            }
             Object::Ruleset => f.write_str("nftables table inet podkeel"),
             Object::Entry(entry) => write!(f, "{entry}"),
         }

@@ -10,6 +10,7 @@ use super::make::{Part, addr_of, attr_of, route_of};
 use super::object::{LinkAttr, Object, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Result};
+use crate::kernel::forward;
 use crate::kernel::ruleset::{self, SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
 
@@ -67,6 +68,10 @@ fn drop_step(
         (Hold::Borrow { .. }, _) | (Hold::Own, Object::Entry(_)) => Ok(()),
         (Hold::Own, Object::Lease(lease)) => lease.drop().map(|_| ()),
         (Hold::Own, Object::Veth(veth)) => drop_veth(world, veth),
+        (Hold::Own, Object::Accepted(ip)) => {
+            let mark = world.mark.to_string();
+            forward::close(world.nft()?, *ip, &mark)
+        }
         (Hold::Own, _) if plan.dies_with_link(step) => Ok(()),
         (Hold::Own, object) => drop_on_link(world, step.at, object),
     }
@@ -222,6 +227,10 @@ fn drop_shared(world: &mut World, step: &Step) -> Result<()> {
             })
         }
         Object::Ruleset => drop_ruleset(world.nft()?),
+        Object::Forward { v6, .. } => {
+            let shared = world.mark.shared();
+            forward::drop_chains(world.nft()?, *v6, &shared)
+        }
         Object::Addr { link, address, .. } => drop_shared_addr(world, link, *address),
         _ => Ok(()),
     }

@@ -133,6 +133,9 @@ fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prep
         facts.read_localnet(&leases, &mut world.host)?;
         tell_localnet(context, &mut facts)?;
     }
+    if wanted.network.firewall().is_some() {
+        facts.read_forward(world.nft()?)?;
+    }
     if let Some(pod) = &mut world.pod {
         facts.read_pod(pod, &sysctls)?;
         if !wanted.makes_interface() {
@@ -155,7 +158,7 @@ fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prep
     let mut warnings = Vec::new();
     if wanted.part.is_none() {
         crate::ports::free(&plan)?;
-        if wanted.network.forwards() {
+        if wanted.network.forwards() && wanted.network.firewall().is_none() {
             warnings = facts::forward_drops(world.nft()?, &wanted.network)?;
         }
         warnings.extend(kept_default_route(wanted, &facts, &leases));

@@ -16,6 +16,7 @@ use super::{Context, del};
 use crate::conf;
 use crate::error::{Error, Result};
 use crate::ipam;
+use crate::kernel::forward;
 use crate::kernel::ruleset::{Entry, SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
 use crate::names::{self, Mark};
@@ -186,6 +187,13 @@ fn shared(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
                     removed,
                 ));
             }
+        }
+    }
+    for v6 in [false, true].into_iter().filter(|v6| free(&Object::forward_key(*v6))) {
+        if forward::chain_mark(&mut nft, v6)?.as_deref() == Some(&ours) {
+            let removed = (!dry_run).then(|| forward::drop_chains(&mut nft, v6, &ours));
+            let what = format!("chains for accepts in {}' FORWARD", forward::command(v6));
+            found.orphans.push(nobody_holds(what, removed));
         }
     }
     if free("ruleset") && plan::is_our_table(&mut nft)? && plan::is_empty(&mut nft)? {

@@ -214,7 +214,7 @@ pub fn status(context: &Context, network: &Network) -> Result<()> {
     let filters = network.plugins.iter().any(|plugin| match plugin {
         Plugin::Bridge(conf) => conf.ip_masq,
         Plugin::Ptp(conf) => conf.ip_masq,
-        Plugin::Portmap(_) => true,
+        Plugin::Portmap(_) | Plugin::Firewall(_) => true,
         _ => false,
     });
     if filters {

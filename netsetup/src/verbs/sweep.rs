@@ -1,14 +1,15 @@
 //! Without a record the marks are what is left to go by: links by their alias,
-//! nftables elements by their comment, leases by what is in them.
+//! nftables elements and rules by their comment, leases by what is in them.
 
 use std::path::PathBuf;
 
-use podkeel_wire::nf::Elem;
+use podkeel_wire::nf::{Elem, RuleInfo};
 use podkeel_wire::rt::LinkInfo;
 
 use super::Context;
 use crate::error::{Context as _, Result};
 use crate::ipam;
+use crate::kernel::forward;
 use crate::kernel::ruleset::{SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
 use crate::names;
@@ -22,6 +23,8 @@ pub(super) struct Marked {
     pub(super) links: Vec<LinkInfo>,
     /// Elements with a mark as their comment, and the set that each is in.
     pub(super) elems: Vec<(&'static str, Elem)>,
+    /// Rules of iptables' tables with a mark as their comment, and whether of IPv6.
+    pub(super) rules: Vec<(bool, RuleInfo)>,
 }
 
 impl Marked {
@@ -33,11 +36,15 @@ impl Marked {
     ) -> Result<Marked> {
         let wanted =
             |text: &Option<String>| text.as_deref().is_some_and(|t| names::is_mark(t) && is(t));
-        let mut found = Marked { links: host.links()?, elems: Vec::new() };
+        let mut found = Marked { links: host.links()?, ..Marked::default() };
         found.links.retain(|link| link.family == libc::AF_UNSPEC as u8 && wanted(&link.alias));
         for (set, ..) in SETS {
             let elems = nft.all_elems(TABLE, set)?;
             found.elems.extend(elems.into_iter().filter(|e| wanted(&e.comment)).map(|e| (set, e)));
+        }
+        for v6 in [false, true] {
+            let rules = forward::rules(nft, v6)?.into_iter().filter(|r| wanted(&r.comment));
+            found.rules.extend(rules.map(|rule| (v6, rule)));
         }
         Ok(found)
     }
@@ -46,21 +53,26 @@ impl Marked {
     fn only(mut self, is: &dyn Fn(&str) -> bool) -> Marked {
         self.links.retain(|link| link.alias.as_deref().is_some_and(is));
         self.elems.retain(|(_, elem)| elem.comment.as_deref().is_some_and(is));
+        self.rules.retain(|(_, rule)| rule.comment.as_deref().is_some_and(is));
         self
     }
 
     /// The marks themselves.
     pub(super) fn marks(&self) -> impl Iterator<Item = &str> {
         let links = self.links.iter().filter_map(|l| l.alias.as_deref());
-        links.chain(self.elems.iter().filter_map(|(_, e)| e.comment.as_deref()))
+        let elems = self.elems.iter().filter_map(|(_, e)| e.comment.as_deref());
+        links.chain(elems).chain(self.rules.iter().filter_map(|(_, r)| r.comment.as_deref()))
     }
 
     /// Takes them away, looking at each mark once more.
     pub(super) fn remove(self, host: &mut Rtnl, nft: &mut Nft) -> Result<bool> {
-        let any = !self.links.is_empty() || !self.elems.is_empty();
+        let any = !self.links.is_empty() || !self.elems.is_empty() || !self.rules.is_empty();
         let marks: Vec<String> = self.marks().map(str::to_owned).collect();
         let keys: Vec<(&str, Elem)> = self.elems.into_iter().collect();
         drop_elems(nft, &keys, &|comment| comment.is_some_and(|c| marks.iter().any(|m| m == c)))?;
+        for (v6, rule) in &self.rules {
+            forward::remove(nft, *v6, std::slice::from_ref(rule))?;
+        }
         for link in &self.links {
             host.delete_link(link)?;
         }

@@ -182,6 +182,11 @@ pub(crate) fn be32_of(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|b| u32::from_be_bytes(*b))
 }
 
+/// A payload of 64 bits in network byte order.
+pub(crate) fn be64_of(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk().map(|b| u64::from_be_bytes(*b))
+}
+
 /// A payload as an address: 4 or 16 bytes.
 pub(crate) fn ip_of(bytes: &[u8]) -> Option<std::net::IpAddr> {
     match bytes.len() {

@@ -1,4 +1,4 @@
-//! portmap and tuning: what is added to what a plugin before them has made.
+//! portmap, firewall and tuning: what is added to what a plugin before them has made.
 
 use podkeel_keep::fnv1a64;
 
@@ -58,8 +58,8 @@ impl Work<'_> {
                     return Ok(());
                 }
                 Outcome::Already(there) if there.source == asked => return Ok(()),
-                // Other ports than before, in place of them.
-                Outcome::Already(_) if self.kind == "portmap" => {
+                // Other ports or addresses than before, in place of them.
+                Outcome::Already(_) if self.kind != "tuning" => {
                     verbs::del(self.context, &wanted.id())?;
                     verbs::add(self.context, &wanted, self.target()?)?;
                     return Ok(());
@@ -79,8 +79,8 @@ impl Work<'_> {
         let last = (1..=PARTS_MAX).take_while(|n| self.has(*n)).last().unwrap_or(1);
         let mut failed = None;
         for number in (1..=last).rev() {
-            // Without a record only published ports may be left, of a lost run directory.
-            if self.has(number) || (self.kind == "portmap" && !self.asks_for_nothing()) {
+            // Without a record something may be left of a lost run directory.
+            if self.has(number) || self.leaves_marks() {
                 let id = self.id(&self.part(number));
                 failed = failed.or(verbs::detach(self.context, &id, &Remains::default()).err());
             }
@@ -125,7 +125,12 @@ impl Work<'_> {
         }
     }
 
-    /// The pod's addresses on this interface, the first of each family.
+    /// Whether it makes what is known again without a record: ports and accepts.
+    fn leaves_marks(&self) -> bool {
+        matches!(self.kind, "portmap" | "firewall") && !self.asks_for_nothing()
+    }
+
+    /// The pod's addresses on this interface; for ports the first of each family.
     fn addresses(&self, prev: &CniResult) -> Leases {
         let mut leases = Leases::default();
         for ip in &prev.ips {
@@ -135,7 +140,7 @@ impl Work<'_> {
             let v4 = ip.address.addr().is_ipv4();
             let is_first =
                 !leases.addrs.iter().any(|a: &Assigned| a.address.addr().is_ipv4() == v4);
-            if is_pods && is_first {
+            if is_pods && (is_first || self.kind == "firewall") {
                 leases.addrs.push(Assigned { address: ip.address, gateway: ip.gateway });
             }
         }

@@ -132,6 +132,7 @@ impl Work<'_> {
     fn parts(&self) -> &[&str] {
         match self.kind {
             "portmap" => &["portmap"],
+            "firewall" => &["firewall"],
             "tuning" => &["tuning"],
             "host-local" | "static" => &[],
             _ => &[""],

@@ -4,7 +4,7 @@
 //! ```text
 //!   bridge, ptp, loopback     make or use the pod's interface
 //!   host-local, static        addresses, for a plugin that asks for them
-//!   portmap, tuning           add to what a plugin before them has made
+//!   portmap, firewall, tuning add to what a plugin before them has made
 //!
 //!   ADD ─► conf ─► verbs::add      DEL ─► verbs::detach     CHECK ─► verbs::check_part
 //!   GC  ─► verbs::collect          STATUS ─► verbs::status  VERSION: no more than a list
@@ -200,7 +200,7 @@ impl Work<'_> {
             (_, Verb::Status) => self.status().map(|()| None),
             (_, Verb::Gc) => self.gc().map(|()| None),
             ("host-local" | "static", verb) => self.ipam(verb),
-            ("portmap" | "tuning", verb) => self.chained(verb),
+            ("portmap" | "firewall" | "tuning", verb) => self.chained(verb),
             (_, verb) => self.main(verb),
         }
     }

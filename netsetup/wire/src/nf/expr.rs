@@ -59,8 +59,14 @@ pub enum Expr<'a> {
     Dnat { family: u8, addr: Reg, port: Reg },
     /// Rewrites the source address to that of the link that the packet leaves by.
     Masquerade,
+    /// A match of iptables (nft_compat), as its extension lays it out.
+    Match { name: &'a str, revision: u32, info: &'a [u8] },
+    /// Counts packets and bytes.
+    Counter,
     /// Ends the packet.
     Drop,
+    /// Lets the packet through this chain's table.
+    Accept,
     /// Goes back to the chain that jumped here.
     Return,
     /// Goes on in another chain.
@@ -80,7 +86,9 @@ impl Expr<'_> {
             Expr::Lookup { .. } => "lookup",
             Expr::Dnat { .. } => "nat",
             Expr::Masquerade => "masq",
-            Expr::Drop | Expr::Return | Expr::Jump { .. } => "immediate",
+            Expr::Match { .. } => "match",
+            Expr::Counter => "counter",
+            Expr::Drop | Expr::Accept | Expr::Return | Expr::Jump { .. } => "immediate",
         }
     }
 
@@ -136,12 +144,44 @@ impl Expr<'_> {
                 m.be32(NFTA_NAT_REG_ADDR_MIN, addr.0);
                 m.be32(NFTA_NAT_REG_PROTO_MIN, port.0);
             }
-            Expr::Masquerade => {}
+            Expr::Match { name, revision, info } => {
+                m.text(NFTA_MATCH_NAME, name);
+                m.be32(NFTA_MATCH_REV, revision);
+                m.attr(NFTA_MATCH_INFO, info);
+            }
+            Expr::Masquerade | Expr::Counter => {}
             Expr::Drop => verdict(m, libc::NF_DROP, None),
+            Expr::Accept => verdict(m, libc::NF_ACCEPT, None),
             Expr::Return => verdict(m, libc::NFT_RETURN, None),
             Expr::Jump { chain } => verdict(m, libc::NFT_JUMP, Some(chain)),
         }
     }
+}
+
+/// Attributes of enum nft_match_attributes (linux/netfilter/nf_tables_compat.h).
+pub(crate) const NFTA_MATCH_NAME: u16 = 1;
+pub(crate) const NFTA_MATCH_REV: u16 = 2;
+pub(crate) const NFTA_MATCH_INFO: u16 = 3;
+
+/// `--ctstate ESTABLISHED`: bits of a [`conntrack_state`], linux/netfilter/xt_conntrack.h
+/// and nf_conntrack_common.h: 1 << (IP_CT_ESTABLISHED + 1).
+pub const CT_ESTABLISHED: u16 = 1 << 1;
+/// `--ctstate RELATED`: 1 << (IP_CT_RELATED + 1).
+pub const CT_RELATED: u16 = 1 << 2;
+/// `--ctstate DNAT`: XT_CONNTRACK_STATE_DNAT, 1 << (IP_CT_NUMBER + 2).
+pub const CT_DNAT: u16 = 1 << 7;
+
+/// `-m conntrack --ctstate ...`: struct xt_conntrack_mtinfo3, which begins with eight
+/// addresses of 16 bytes, all zero here, padded to eight bytes (XT_ALIGN).
+pub fn conntrack_state(states: u16) -> [u8; 168] {
+    const MATCH_FLAGS: usize = 8 * 16 + 2 * 4 + 5 * 2;
+    const STATE_MASK: usize = MATCH_FLAGS + 4;
+    // XT_CONNTRACK_STATE.
+    const STATE: u16 = 1;
+    let mut info = [0; 168];
+    info[MATCH_FLAGS..MATCH_FLAGS + 2].copy_from_slice(&STATE.to_ne_bytes());
+    info[STATE_MASK..STATE_MASK + 2].copy_from_slice(&states.to_ne_bytes());
+    info
 }
 
 /// enum nft_fib_flags: NFTA_FIB_F_DADDR.

@@ -2,7 +2,7 @@
 
 use super::attr::*;
 use super::{Elem, GENMSG, kind};
-use crate::read::{be32_of, text_of};
+use crate::read::{be32_of, be64_of, text_of};
 use crate::{Attrs, Message, attrs};
 
 /// The generation id in an answer to `get_generation`.
@@ -67,6 +67,8 @@ pub struct ChainInfo {
     pub priority: Option<i32>,
     /// NF_DROP or NF_ACCEPT, for a base chain.
     pub policy: Option<u32>,
+    /// Its comment.
+    pub comment: Option<String>,
 }
 
 impl ChainInfo {
@@ -81,6 +83,7 @@ impl ChainInfo {
             hook: hook.find(NFTA_HOOK_HOOKNUM).and_then(be32_of),
             priority: hook.find(NFTA_HOOK_PRIORITY).and_then(be32_of).map(|p| p as i32),
             policy: all.find(NFTA_CHAIN_POLICY).and_then(be32_of),
+            comment: comment(all.find(NFTA_CHAIN_USERDATA)),
         })
     }
 }
@@ -88,10 +91,16 @@ impl ChainInfo {
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleInfo {
+    /// Its number within its table, never given twice.
+    pub handle: u64,
     /// Its chain.
     pub chain: String,
     /// Names of its expressions, in order.
     pub exprs: Vec<String>,
+    /// What it compares registers with, in order.
+    pub compared: Vec<Vec<u8>>,
+    /// The chain that it jumps to.
+    pub jump: Option<String>,
     /// Its comment.
     pub comment: Option<String>,
 }
@@ -100,12 +109,33 @@ impl RuleInfo {
     /// Reads a message, if it is a rule.
     pub fn read(message: &Message<'_>) -> Option<RuleInfo> {
         let all = of(message, libc::NFT_MSG_NEWRULE)?;
-        let exprs = attrs(all.find(NFTA_RULE_EXPRESSIONS).unwrap_or(&[]));
-        Some(RuleInfo {
+        let mut rule = RuleInfo {
+            handle: all.find(NFTA_RULE_HANDLE).and_then(be64_of).unwrap_or(0),
             chain: text(&all, NFTA_RULE_CHAIN),
-            exprs: exprs.map(|(_, expr)| text(&attrs(expr), NFTA_EXPR_NAME)).collect(),
+            exprs: Vec::new(),
+            compared: Vec::new(),
+            jump: None,
             comment: comment(all.find(NFTA_RULE_USERDATA)),
-        })
+        };
+        for (_, expr) in attrs(all.find(NFTA_RULE_EXPRESSIONS).unwrap_or(&[])) {
+            let name = text(&attrs(expr), NFTA_EXPR_NAME);
+            let data = attrs(attrs(expr).find(NFTA_EXPR_DATA).unwrap_or(&[]));
+            match name.as_str() {
+                "cmp" => {
+                    let value =
+                        attrs(data.find(NFTA_CMP_DATA).unwrap_or(&[])).find(NFTA_DATA_VALUE);
+                    rule.compared.push(value.unwrap_or(&[]).to_vec());
+                }
+                "immediate" => {
+                    let data = attrs(data.find(NFTA_IMMEDIATE_DATA).unwrap_or(&[]));
+                    let verdict = attrs(data.find(NFTA_DATA_VERDICT).unwrap_or(&[]));
+                    rule.jump = verdict.find(NFTA_VERDICT_CHAIN).map(text_of);
+                }
+                _ => {}
+            }
+            rule.exprs.push(name);
+        }
+        Some(rule)
     }
 }
 

@@ -7,7 +7,9 @@ mod expr;
 mod info;
 
 use attr::*;
-pub use expr::{Expr, PACKET_V4, PACKET_V6, Reg};
+pub use expr::{
+    CT_DNAT, CT_ESTABLISHED, CT_RELATED, Expr, PACKET_V4, PACKET_V6, Reg, conntrack_state,
+};
 pub use info::{ChainInfo, ElemInfo, RuleInfo, SetInfo, TableInfo, generation};
 
 use crate::{Batch, Msg};
@@ -208,6 +210,23 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// Makes a chain to be jumped to, with a comment that nft shows (Linux 5.10).
+    pub fn make_marked_chain(&self, batch: &mut Batch, name: &str, comment: &str) -> u32 {
+        self.add(batch, libc::NFT_MSG_NEWCHAIN, CREATE, |m| {
+            m.text(NFTA_CHAIN_TABLE, self.name);
+            m.text(NFTA_CHAIN_NAME, name);
+            m.attr(NFTA_CHAIN_USERDATA, &udata_text(0, comment));
+        })
+    }
+
+    /// Deletes a chain that is empty and that nobody jumps to.
+    pub fn delete_chain(&self, batch: &mut Batch, name: &str) -> u32 {
+        self.add(batch, libc::NFT_MSG_DELCHAIN, REQUEST, |m| {
+            m.text(NFTA_CHAIN_TABLE, self.name);
+            m.text(NFTA_CHAIN_NAME, name);
+        })
+    }
+
     /// Asks for one chain; ENOENT where it isn't.
     pub fn get_chain(&self, batch: &mut Batch, name: &str) -> u32 {
         self.add(batch, libc::NFT_MSG_GETCHAIN, REQUEST, |m| {
@@ -229,7 +248,38 @@ impl<'a> Table<'a> {
         exprs: &[Expr<'_>],
         comment: Option<&str>,
     ) -> u32 {
-        self.add(batch, libc::NFT_MSG_NEWRULE, APPEND, |m| {
+        self.rule(batch, APPEND, chain, exprs, comment)
+    }
+
+    /// Puts a rule at the top of a chain.
+    pub fn insert_rule(
+        &self,
+        batch: &mut Batch,
+        chain: &str,
+        exprs: &[Expr<'_>],
+        comment: &str,
+    ) -> u32 {
+        self.rule(batch, ENSURE, chain, exprs, Some(comment))
+    }
+
+    /// Deletes a rule by its handle.
+    pub fn delete_rule(&self, batch: &mut Batch, chain: &str, handle: u64) -> u32 {
+        self.add(batch, libc::NFT_MSG_DELRULE, REQUEST, |m| {
+            m.text(NFTA_RULE_TABLE, self.name);
+            m.text(NFTA_RULE_CHAIN, chain);
+            m.attr(NFTA_RULE_HANDLE, &handle.to_be_bytes());
+        })
+    }
+
+    fn rule(
+        &self,
+        batch: &mut Batch,
+        flags: u16,
+        chain: &str,
+        exprs: &[Expr<'_>],
+        comment: Option<&str>,
+    ) -> u32 {
+        self.add(batch, libc::NFT_MSG_NEWRULE, flags, |m| {
             m.text(NFTA_RULE_TABLE, self.name);
             m.text(NFTA_RULE_CHAIN, chain);
             m.nest(NFTA_RULE_EXPRESSIONS, |m| exprs.iter().for_each(|e| e.write(m)));
@@ -242,6 +292,14 @@ impl<'a> Table<'a> {
     /// Asks for all rules of the table.
     pub fn dump_rules(&self, batch: &mut Batch) -> u32 {
         self.add(batch, libc::NFT_MSG_GETRULE, DUMP, |m| m.text(NFTA_RULE_TABLE, self.name))
+    }
+
+    /// Asks for all rules of a chain; ENOENT where it isn't.
+    pub fn dump_rules_of(&self, batch: &mut Batch, chain: &str) -> u32 {
+        self.add(batch, libc::NFT_MSG_GETRULE, DUMP, |m| {
+            m.text(NFTA_RULE_TABLE, self.name);
+            m.text(NFTA_RULE_CHAIN, chain);
+        })
     }
 
     /// Makes a set or a map.
