@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::bridge::address;
 use super::call::{bridge, ours, who, with};
-use super::common::traffic::{tcp, tcp_server};
-use super::common::{Kind, Ns, dirs, neighbour, ns_add, sh, sh_out, told, world};
+use super::common::traffic::{tcp, tcp_server, udp_server};
+use super::common::{Kind, Ns, dirs, in_netns, neighbour, ns_add, sh, sh_out, told, world};
 
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -256,5 +256,58 @@ fn the_allowlist_of_tuning() {
             code == 106 && msg.contains("allowlist.conf") && msg.contains(arp),
             "{code}: {msg}"
         );
+    });
+}
+
+/// A client of UDP that never stops: conntrack would go on with what it decided when
+/// the port was nobody's, and later with a pod that has left.
+#[test]
+fn flows_of_udp_follow_their_port() {
+    world(Kind::User, || {
+        let (far, pod, plugins) = (neighbour("far", 0), ns_add("a"), ours());
+        let result = plugins.ok("ADD", &who("a"), &bridge("1.0.0"));
+        let _inside = udp_server(&pod, "a", address(&result), 53);
+        let _own = udp_server(&Ns::host(), "host", Ipv4Addr::UNSPECIFIED, 5353);
+        let _other = udp_server(&Ns::host(), "host", Ipv4Addr::UNSPECIFIED, 5354);
+        let portmap = json!({"cniVersion": "1.0.0", "name": "net", "type": "portmap", "prevResult": result,
+            "runtimeConfig": {"portMappings": [{"hostPort": 5353, "containerPort": 53, "protocol": "udp"}]}});
+        // Each asks again and again from one socket.
+        let client = |port: u16| {
+            let socket =
+                in_netns(&far.ns, || std::net::UdpSocket::bind("0.0.0.0:0")).expect("a socket");
+            socket.connect((far.host_v4, port)).expect("a route");
+            socket.set_read_timeout(Some(WITHIN)).expect("a timeout");
+            move || {
+                socket.send(b"?\n").ok()?;
+                let mut line = [0; 200];
+                let len = socket.recv(&mut line).ok()?;
+                String::from_utf8_lossy(&line[..len]).split(' ').next().map(str::to_owned)
+            }
+        };
+        let flow = |port: u16| {
+            sh_out(&format!("grep -c 'udp .* dport={port} ' /proc/net/nf_conntrack || true"))
+        };
+        // The ruleset is there already, so that conntrack sees the host's own flows.
+        let masq = with(bridge("1.0.0"), json!({"ipMasq": true}));
+        ns_add("b");
+        plugins.ok("ADD", &who("b"), &masq);
+        let (asker, other) = (client(5353), client(5354));
+        assert_eq!((asker(), other()), (Some("host".into()), Some("host".into())));
+        let kept = sh_out("grep 'dport=5354 ' /proc/net/nf_conntrack");
+        assert_eq!(flow(5353), "1");
+        plugins.ok("ADD", &who("a"), &portmap);
+        assert_eq!(asker(), Some("a".into()), "the same socket reaches the pod now");
+        assert!(sh_out("cat /proc/net/nf_conntrack").contains("sport=53 "), "through the pod");
+        plugins.ok("DEL", &who("a"), &portmap);
+        assert_eq!(flow(5353), "0");
+        assert_eq!(asker(), Some("host".into()), "and the host again");
+        // Nobody else's flow was touched: it is the same one, not one made anew.
+        let ports = |line: &str| {
+            line.split_whitespace()
+                .filter(|w| w.starts_with("sport="))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ports(&sh_out("grep 'dport=5354 ' /proc/net/nf_conntrack")), ports(&kept));
     });
 }

@@ -68,7 +68,10 @@ pub(super) fn read_firewall(plugin: &Object) -> Parsed<Firewall> {
     match plugin.text("backend")?.unwrap_or("") {
         "" | "iptables" | "firewalld" | "nftables" => {}
         other => {
-            return wrong("backend", format!("{other:?} is neither \"iptables\" nor \"firewalld\""));
+            return wrong(
+                "backend",
+                format!("{other:?} is neither \"iptables\" nor \"firewalld\""),
+            );
         }
     }
     // A zone is firewalld's own; podkeel doesn't talk to it.

@@ -7,9 +7,11 @@
 //!   Ns ── a namespace of any kind; Census: which processes are in which
 //!   Socket ── exchange(batch) ──► one send, the answers, in order
 //!   rtnl, nft, sysctl ── find and change one kind of object each
+//!   conntrack ── flows that are to be forgotten
 //!   forward ── accepts in iptables' table, where it drops
 //! ```
 
+pub mod conntrack;
 pub mod forward;
 pub mod netns;
 pub mod nft;

@@ -7,8 +7,8 @@ use podkeel_wire::nf;
 use super::make::{Stopped, stopped};
 use super::{Hold, Object, Step, World};
 use crate::error::{Error, Kind, Result};
-use crate::kernel::forward;
 use crate::kernel::ruleset::{self, Entry, TABLE};
+use crate::kernel::{conntrack, forward};
 use crate::names;
 use crate::request::Proto;
 
@@ -47,8 +47,10 @@ pub(super) fn make_nft(world: &mut World, steps: &[(usize, &Step)]) -> Result<()
         match refused.first() {
             Some(r) if r.errno == libc::ERESTART => {}
             _ => {
-                return stopped(&refused, &owners, steps)
-                    .map_err(|stopped| name_owner(world, steps, stopped));
+                stopped(&refused, &owners, steps)
+                    .map_err(|stopped| name_owner(world, steps, stopped))?;
+                let published = looks.iter().map(|(_, entry)| *entry);
+                return Ok(conntrack::published(&mut world.host, published)?);
             }
         }
     }

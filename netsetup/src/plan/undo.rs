@@ -10,9 +10,9 @@ use super::make::{Part, addr_of, attr_of, route_of};
 use super::object::{LinkAttr, Object, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Result};
-use crate::kernel::forward;
 use crate::kernel::ruleset::{self, SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
+use crate::kernel::{conntrack, forward};
 
 /// Undoes a part of a plan but for the steps in `foreign`. Of what is shared,
 /// `last` says whether nobody else holds it. Returns what went wrong.
@@ -88,7 +88,12 @@ fn drop_entries(world: &mut World, steps: &[&Step]) -> Result<()> {
             _ => None,
         })
         .collect();
-    drop_elems(world.nft()?, &wanted, &|comment| mark.is(comment))
+    drop_elems(world.nft()?, &wanted, &|comment| mark.is(comment))?;
+    let entries = steps.iter().filter_map(|step| match &step.what {
+        Object::Entry(entry) => Some(entry),
+        _ => None,
+    });
+    conntrack::withdrawn(entries)
 }
 
 /// Removes those of the elements whose comment is `ours` at that moment.

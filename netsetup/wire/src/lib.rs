@@ -7,15 +7,16 @@
 //!          ├─ rt::new_route(..)      ├─ header, body, attributes ...
 //!          └─ nf::transaction(..)   ─┘  = one sendmsg
 //!
-//!   bytes ── messages(..) ── Message ── attrs(..) ── rt::LinkInfo, nf::ElemInfo, Answer
+//!   bytes ── messages(..) ── Message ── attrs(..) ── rt::LinkInfo, nf::ElemInfo, ct::Flow, Answer
 //! ```
 //!
 //! Sources: netlink(7), rtnetlink(7); linux/netlink.h, rtnetlink.h, if_link.h,
-//! netfilter/nf_tables.h. Multi-byte integers of rtnetlink are in the CPU's byte
+//! netfilter/nf_tables.h, netfilter/nfnetlink_conntrack.h. Multi-byte integers of rtnetlink are in the CPU's byte
 //! order, those of nfnetlink in network byte order.
 
 #![forbid(unsafe_code)]
 
+pub mod ct;
 pub mod nf;
 mod read;
 pub mod rt;

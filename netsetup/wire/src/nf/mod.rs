@@ -41,7 +41,7 @@ const fn kind(message: i32) -> u16 {
 }
 
 /// struct nfgenmsg: family, NFNETLINK_V0, resource id.
-const fn genmsg(family: u8, resource: u16) -> [u8; 4] {
+pub(crate) const fn genmsg(family: u8, resource: u16) -> [u8; 4] {
     let [high, low] = resource.to_be_bytes();
     [family, 0, high, low]
 }

@@ -38,6 +38,9 @@ fn read_objects(message: &podkeel_wire::Message<'_>) {
     _ = TableInfo::read(message);
     _ = ChainInfo::read(message);
     _ = RuleInfo::read(message);
+    if let Some(flow) = podkeel_wire::ct::Flow::read(message) {
+        flow.delete(&mut podkeel_wire::Batch::new(1));
+    }
     _ = SetInfo::read(message);
     _ = ElemInfo::read(message);
     _ = nf::generation(message);

@@ -87,6 +87,31 @@ fn other_numbers_that_no_crate_has() {
     assert_eq!(nft["NFTA_FIB_F_DADDR"], i64::from(crate::nf::expr::NFTA_FIB_F_DADDR));
     assert_eq!(nft["NFT_FIB_RESULT_ADDRTYPE"], i64::from(crate::nf::expr::NFT_FIB_RESULT_ADDRTYPE));
     assert_eq!(nft["NFT_USERDATA_MAXLEN"], crate::nf::USERDATA_MAX as i64);
+    let ct = header("linux/netfilter/nfnetlink_conntrack.h");
+    for (name, ours) in [
+        ("CTA_TUPLE_ORIG", crate::ct::CTA_TUPLE_ORIG),
+        ("CTA_TUPLE_REPLY", crate::ct::CTA_TUPLE_REPLY),
+        ("CTA_ID", crate::ct::CTA_ID),
+        ("CTA_ZONE", crate::ct::CTA_ZONE),
+        ("CTA_TUPLE_IP", crate::ct::CTA_TUPLE_IP),
+        ("CTA_TUPLE_PROTO", crate::ct::CTA_TUPLE_PROTO),
+        ("CTA_IP_V4_SRC", crate::ct::CTA_IP_V4_SRC),
+        ("CTA_IP_V4_DST", crate::ct::CTA_IP_V4_DST),
+        ("CTA_IP_V6_SRC", crate::ct::CTA_IP_V6_SRC),
+        ("CTA_IP_V6_DST", crate::ct::CTA_IP_V6_DST),
+        ("CTA_PROTO_NUM", crate::ct::CTA_PROTO_NUM),
+        ("CTA_PROTO_SRC_PORT", crate::ct::CTA_PROTO_SRC_PORT),
+        ("CTA_PROTO_DST_PORT", crate::ct::CTA_PROTO_DST_PORT),
+        ("IPCTNL_MSG_CT_NEW", crate::ct::IPCTNL_MSG_CT_NEW),
+        ("IPCTNL_MSG_CT_GET", crate::ct::IPCTNL_MSG_CT_GET),
+        ("IPCTNL_MSG_CT_DELETE", crate::ct::IPCTNL_MSG_CT_DELETE),
+    ] {
+        assert_eq!(ct[name], i64::from(ours), "{name}");
+    }
+    let compat = header("linux/netfilter/nf_tables_compat.h");
+    assert_eq!(compat["NFTA_MATCH_NAME"], i64::from(crate::nf::expr::NFTA_MATCH_NAME));
+    assert_eq!(compat["NFTA_MATCH_REV"], i64::from(crate::nf::expr::NFTA_MATCH_REV));
+    assert_eq!(compat["NFTA_MATCH_INFO"], i64::from(crate::nf::expr::NFTA_MATCH_INFO));
     let veth = header("linux/veth.h");
     assert_eq!(veth["VETH_INFO_PEER"], i64::from(crate::rt::VETH_INFO_PEER));
     let conntrack = header("linux/netfilter/nf_conntrack_common.h");
