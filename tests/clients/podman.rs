@@ -1,0 +1,158 @@
+//! podman 4 with `network_backend = "cni"`.
+
+use serde_json::Value;
+
+use super::bed::{
+    BUSYBOX, PAUSE_IMAGE, Podman, assert_as_before, closed, get, lay_network, nothing_left,
+    only_our_plugins, page, shell,
+};
+use super::common::dump::dump;
+use super::common::{Kind, Ns, cgroup, neighbour, sh, world};
+
+const HOST: &str = "127.0.0.1";
+/// What a run of a container begins with.
+fn run(name: &str, words: &str, script: &str) -> String {
+    let parent = cgroup("podman");
+    format!(
+        "run -d --pull=never --cgroup-parent={parent} --name {name} {words} {BUSYBOX} {}",
+        shell(script)
+    )
+}
+
+fn start() -> Podman {
+    only_our_plugins();
+    let podman = Podman::new("keel");
+    lay_network(&Podman::networks());
+    // Whether podman accepts every plugin of the list: it asks each for its VERSION.
+    assert!(podman.ok("network ls --format {{.Name}}").lines().any(|name| name == "keel"));
+    podman
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_container_with_address_mac_and_port() {
+    world(Kind::Root, || {
+        let (far, podman) = (neighbour("far", 0), start());
+        let before = dump(std::slice::from_ref(&far.ns));
+        let wishes = "--net keel --ip 10.90.0.50 --mac-address 02:00:00:00:00:50 -p 8080:80";
+        podman.ok(&run("a", wishes, &page("a", 80)));
+        let told: Value = serde_json::from_str(&podman.ok("inspect a")).expect("JSON");
+        let network = &told[0]["NetworkSettings"]["Networks"]["keel"];
+        assert_eq!(network["IPAddress"], "10.90.0.50");
+        assert_eq!(network["MacAddress"], "02:00:00:00:00:50");
+        assert_eq!(network["Gateway"], "10.90.0.1");
+        let link = podman.ok("exec a /bin/busybox ip addr show eth0");
+        for word in ["02:00:00:00:00:50", "10.90.0.50/24", "mtu 1500", "LOWER_UP"] {
+            assert!(link.contains(word), "{word}: {link}");
+        }
+        // The port: from the host by each of its addresses, from a neighbour, and from
+        // another container by the host's address.
+        let host = Ns::host();
+        for url in [format!("{HOST}:8080"), format!("{}:8080", far.host_v4), "10.90.0.50".into()] {
+            assert_eq!(get(&host, &url), "a", "{url}");
+        }
+        assert_eq!(get(&far.ns, &format!("{}:8080", far.host_v4)), "a");
+        podman.ok(&run("b", "--net keel", "sleep 1000"));
+        let ask = |to: &str| {
+            format!("exec b /bin/sh -c 'printf \"GET / HTTP/1.0\\r\\n\\r\\n\" | busybox nc {to}'")
+        };
+        for to in ["10.90.0.50 80".to_owned(), format!("{} 8080", far.host_v4)] {
+            let said = podman.ok(&ask(&to));
+            assert!(said.ends_with("\na"), "{to}: {said}");
+        }
+        // Once more, with the same address; then away.
+        podman.ok("restart -t 0 a");
+        assert_eq!(get(&far.ns, &format!("{}:8080", far.host_v4)), "a");
+        podman.ok("stop -t 0 a");
+        closed(&far.ns, (far.host_v4, 8080).into());
+        podman.ok("rm a");
+        podman.ok("rm -f -t 0 b");
+        nothing_left();
+        assert_as_before(&before, &dump(&[far.ns]), &[]);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_pod_of_two() {
+    world(Kind::Root, || {
+        let (far, podman) = (neighbour("far", 0), start());
+        let before = dump(std::slice::from_ref(&far.ns));
+        podman.ok(&format!(
+            "pod create --name p --cgroup-parent={} --share net,ipc,uts,pid --infra-image \
+             {PAUSE_IMAGE} --infra-command /pause --net keel --ip 10.90.0.60 -p 8080:80 -p 8081:81",
+            cgroup("podman")
+        ));
+        for (name, port) in [("one", 80), ("two", 81)] {
+            let script = shell(&page(name, port));
+            podman.ok(&format!("run -d --pull=never --pod p --name {name} {BUSYBOX} {script}"));
+        }
+        for (port, name) in [(8080, "one"), (8081, "two")] {
+            assert_eq!(get(&far.ns, &format!("{}:{port}", far.host_v4)), name);
+        }
+        // Both see one network, and each other's processes below our pause.
+        let said = podman.ok("exec one /bin/sh -c 'printf \"GET / HTTP/1.0\\r\\n\\r\\n\" | busybox nc 127.0.0.1 81; busybox ps'");
+        assert!(said.contains("\ntwo"), "{said}");
+        assert!(said.contains("/pause"), "{said}");
+        podman.ok("pod stop -t 0 p");
+        closed(&far.ns, (far.host_v4, 8080).into());
+        podman.ok("pod start p");
+        assert_eq!(get(&far.ns, &format!("{}:8081", far.host_v4)), "two");
+        podman.ok("pod rm -f -t 0 p");
+        nothing_left();
+        assert_as_before(&before, &dump(&[far.ns]), &[]);
+    });
+}
+
+/// What can't be is refused with a reason, and nothing of it stays.
+#[test]
+#[ignore = "needs root"]
+fn a_refusal_is_told_and_leaves_nothing() {
+    world(Kind::Root, || {
+        let podman = start();
+        podman.ok(&run("a", "--net keel --ip 10.90.0.50", "sleep 1000"));
+        let before = dump(&[]);
+        let said = podman.fails(&run("b", "--net keel --ip 10.90.0.50", "sleep 1000"));
+        assert!(said.contains("10.90.0.50"), "{said}");
+        podman.ok("rm -f b");
+        assert_as_before(&before, &dump(&[]), &[]);
+        podman.ok("rm -f -t 0 a");
+        nothing_left();
+    });
+}
+
+/// Two networks, the second one connected while the container runs.
+#[test]
+#[ignore = "needs root"]
+fn a_second_network_comes_and_goes() {
+    world(Kind::Root, || {
+        let podman = start();
+        let before = dump(&[]);
+        podman.ok("network create --disable-dns --subnet 10.91.0.0/24 two");
+        let list = Podman::networks().join("two.conflist");
+        // podman always writes a firewall step.
+        let text = std::fs::read_to_string(&list).expect("podman's list");
+        let mut conf: Value = serde_json::from_str(&text).expect("JSON");
+        let bridge = conf["plugins"][0]["bridge"].as_str().expect("a bridge's name").to_owned();
+        conf["plugins"].as_array_mut().expect("plugins").retain(|p| p["type"] != "firewall");
+        std::fs::write(&list, conf.to_string()).expect("a list");
+        podman.ok(&run("a", "--net keel", "sleep 1000"));
+        podman.ok("network connect two a");
+        let links = podman.ok("exec a /bin/busybox ip -4 -o addr");
+        assert!(
+            links.contains("eth0    inet 10.90.") && links.contains("eth1    inet 10.91."),
+            "{links}"
+        );
+        podman.ok("network disconnect two a");
+        let links = podman.ok("exec a /bin/busybox ip -4 -o addr");
+        assert!(links.contains("eth0") && !links.contains("eth1"), "{links}");
+        podman.ok("rm -f -t 0 a");
+        nothing_left();
+        sh(&format!("ip link del {bridge}"));
+        let two = [
+            ("file /var/lib/cni/networks/two: added", "the second network's leases"),
+            ("file /var/lib/cni/networks/two/lock: added", "the reference's lock beside them"),
+        ];
+        assert_as_before(&before, &dump(&[]), &two);
+    });
+}
