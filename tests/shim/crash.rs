@@ -223,7 +223,7 @@ impl Judge<'_> {
         let mut left = self.with.differs();
         left.extend(self.left_processes());
         // All of it now and then: that takes longer than all the rest.
-        if left.is_empty() && self.turn % 40 == 0 && self.with == Light::now() {
+        if left.is_empty() && self.turn.is_multiple_of(40) && self.with == Light::now() {
             left.extend(self.before.left());
         }
         match left.is_empty() {
