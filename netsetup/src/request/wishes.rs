@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        use Kind::{Input, Unsupported};
+        use Kind::Input;
         let none =
             "there is no such annotation; dev.podkeel.* has: network, publish, ip, mac, sysctl.KEY";
         for (key, value, kind, why) in [
