@@ -13,5 +13,6 @@ mod delegate;
 mod firewall;
 mod front;
 mod gc;
+mod guard;
 mod ipam;
 mod side;

@@ -42,6 +42,8 @@ pub struct Bridge {
     pub promisc_mode: bool,
     /// Pods reach the gateway, but not each other.
     pub port_isolation: bool,
+    /// The pod's frames have its own link-layer address, or go nowhere.
+    pub mac_spoof_check: bool,
     /// The kernel asks around before the pod uses an IPv6 address; add waits for it.
     pub enable_dad: bool,
     /// The pod's end stays down. Never together with `ipam`.
@@ -82,6 +84,7 @@ pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Bridge> {
         hairpin_mode: plugin.flag("hairpinMode", false)?,
         promisc_mode: plugin.flag("promiscMode", false)?,
         port_isolation: plugin.flag("portIsolation", false)?,
+        mac_spoof_check: plugin.flag("macspoofchk", false)?,
         enable_dad: plugin.flag("enabledad", false)?,
         disable_container_interface: plugin.flag("disableContainerInterface", false)?,
         mac: read_mac(plugin)?,
@@ -108,7 +111,6 @@ fn refuse_what_is_missing(plugin: &Object) -> Parsed<()> {
     plugin.refuse("vlan", json!(0))?;
     plugin.refuse("vlanTrunk", Value::Null)?;
     plugin.refuse("preserveDefaultVlan", json!(true))?;
-    plugin.refuse("macspoofchk", json!(false))?;
     // podkeel's rules are nftables': asking for them is asking for what is done.
     read_backend(plugin, "ipMasqBackend")
 }

@@ -84,6 +84,7 @@ fn the_built_in_network() {
         hairpin_mode: true,
         promisc_mode: false,
         port_isolation: false,
+        mac_spoof_check: false,
         enable_dad: false,
         disable_container_interface: false,
         mac: None,

@@ -25,11 +25,14 @@ pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
             common(request, plan, conf_sysctl("ipv6", &conf.bridge, "accept_ra", "0"))
         })
         .when(conf.promisc_mode && stays.is_some(), |plan| plan.ensure(Side::Host, promisc));
-    common(request, plan, Object::Up { link: conf.bridge.clone() }).own(
-        Phase::Build,
-        Side::Host,
-        Object::Veth(veth(request, conf, facts)),
-    )
+    let veth = veth(request, conf, facts);
+    // The guard is there before the pod can send anything.
+    let sender = Object::Sender { link: veth.name.clone(), mac: veth.peer_mac };
+    common(request, plan, Object::Up { link: conf.bridge.clone() })
+        .when(conf.mac_spoof_check, |plan| {
+            plan.share(Phase::Close, Object::Guard).own(Phase::Close, Side::Host, sender)
+        })
+        .own(Phase::Build, Side::Host, Object::Veth(veth))
 }
 
 /// What pods share: it goes with the last of them, unless the reference would leave it.

@@ -8,11 +8,13 @@
 //!   Socket ── exchange(batch) ──► one send, the answers, in order
 //!   rtnl, nft, sysctl ── find and change one kind of object each
 //!   conntrack ── flows that are to be forgotten
+//!   guard ── what link-layer addresses a pod may send from
 //!   forward ── accepts in iptables' table, where it drops
 //! ```
 
 pub mod conntrack;
 pub mod forward;
+pub mod guard;
 pub mod netns;
 pub mod nft;
 pub mod ns;

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::object::{Bridge, Object, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::Result;
-use crate::kernel::forward;
 use crate::kernel::ruleset::{self, Entry, TABLE};
+use crate::kernel::{forward, guard};
 use crate::names;
 
 /// What is there of an object.
@@ -96,6 +96,19 @@ pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
             )),
         }),
         Object::Entry(entry) => find_entry(world, entry, &step.hold),
+        Object::Guard => Ok(match guard::find(world.nft()?)? {
+            None => Found::Absent,
+            Some(true) => Found::Same,
+            Some(false) => Found::Differs("it is another's: its comment isn't ours".into()),
+        }),
+        Object::Sender { link, mac } => {
+            let mark = world.mark.to_string();
+            Ok(match guard::allowed(world.nft()?, link, *mac, &mark)? {
+                None => Found::Absent,
+                Some(true) => Found::Same,
+                Some(false) => Found::Differs("a part of it is missing or another's".into()),
+            })
+        }
         Object::Forward { v6, admin } => Ok(match forward::has_chains(world.nft()?, *v6, admin)? {
             true => Found::Same,
             false => Found::Absent,

@@ -68,7 +68,9 @@ fn class(step: &Step) -> Class {
         Object::Sysctl { .. } | Object::Localnet { .. } => Class::Sysctl,
         Object::Ruleset | Object::Entry(_) => Class::Nft,
         Object::Settled { .. } => Class::Settled,
-        Object::Forward { .. } | Object::Accepted(_) => Class::Forward,
+        Object::Forward { .. } | Object::Accepted(_) | Object::Guard | Object::Sender { .. } => {
+            Class::Forward
+        }
         _ => Class::Route,
     }
 }

@@ -8,7 +8,7 @@ use super::make::{Stopped, stopped};
 use super::{Hold, Object, Step, World};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::ruleset::{self, Entry, TABLE};
-use crate::kernel::{conntrack, forward};
+use crate::kernel::{conntrack, forward, guard};
 use crate::names;
 use crate::request::Proto;
 
@@ -57,7 +57,7 @@ pub(super) fn make_nft(world: &mut World, steps: &[(usize, &Step)]) -> Result<()
     Err(super::too_busy().into())
 }
 
-/// Chains and accepts in iptables' table, each in a transaction of its own.
+/// What stands in other tables than ours, each in a transaction of its own.
 pub(super) fn make_forward(world: &mut World, steps: &[(usize, &Step)]) -> Result<()> {
     let (mark, shared) = (world.mark.to_string(), world.mark.shared());
     for (_, step) in steps {
@@ -66,6 +66,8 @@ pub(super) fn make_forward(world: &mut World, steps: &[(usize, &Step)]) -> Resul
                 forward::make_chains(world.nft()?, *v6, admin, &shared)?;
             }
             Object::Accepted(ip) => forward::accept(world.nft()?, *ip, &mark)?,
+            Object::Guard => guard::make(world.nft()?)?,
+            Object::Sender { link, mac } => guard::allow(world.nft()?, link, *mac, &mark)?,
             _ => {}
         }
     }

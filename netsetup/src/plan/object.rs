@@ -98,6 +98,15 @@ pub enum Object {
     },
     /// What an address sends, and what answers it, is let through iptables' FORWARD.
     Accepted(IpAddr),
+    /// Our nftables table of what bridges forward.
+    Guard,
+    /// A port of a bridge from which frames with this source address alone go on.
+    Sender {
+        /// The port.
+        link: String,
+        /// The address.
+        mac: Mac,
+    },
     /// Our nftables table with its chains, sets and rules.
     Ruleset,
     /// An element of one of the table's sets or maps.
@@ -230,6 +239,7 @@ impl Object {
         match self {
             Object::Bridge(bridge) => format!("bridge:{}", bridge.name),
             Object::Ruleset => "ruleset".into(),
+            Object::Guard => "guard".into(),
             Object::Forward { v6, .. } => Object::forward_key(*v6),
             Object::Localnet { link } => format!("localnet:{link}"),
             Object::Addr { link, address, .. } => format!("addr:{link}:{address}"),
@@ -312,6 +322,8 @@ impl fmt::Display for Object {
             }
             Object::Sysctl { path, value } => write!(f, "sysctl {}={value}", dotted(path)),
             Object::Localnet { link } => write!(f, "link {link} carries 127.0.0.0/8"),
+            Object::Guard => f.write_str("nftables table bridge podkeel"),
+            Object::Sender { link, mac } => write!(f, "guard of {link}, which sends from {mac}"),
             Object::Forward { v6, .. } => {
                 write!(f, "chains for accepts in {}' FORWARD", forward::command(*v6))
             }

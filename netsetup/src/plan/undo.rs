@@ -12,7 +12,7 @@ use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Result};
 use crate::kernel::ruleset::{self, SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
-use crate::kernel::{conntrack, forward};
+use crate::kernel::{conntrack, forward, guard};
 
 /// Undoes a part of a plan but for the steps in `foreign`. Of what is shared,
 /// `last` says whether nobody else holds it. Returns what went wrong.
@@ -68,6 +68,10 @@ fn drop_step(
         (Hold::Borrow { .. }, _) | (Hold::Own, Object::Entry(_)) => Ok(()),
         (Hold::Own, Object::Lease(lease)) => lease.drop().map(|_| ()),
         (Hold::Own, Object::Veth(veth)) => drop_veth(world, veth),
+        (Hold::Own, Object::Sender { link, mac }) => {
+            let mark = world.mark.to_string();
+            guard::release(world.nft()?, link, *mac, &mark)
+        }
         (Hold::Own, Object::Accepted(ip)) => {
             let mark = world.mark.to_string();
             forward::close(world.nft()?, *ip, &mark)
@@ -232,6 +236,7 @@ fn drop_shared(world: &mut World, step: &Step) -> Result<()> {
             })
         }
         Object::Ruleset => drop_ruleset(world.nft()?),
+        Object::Guard => guard::drop_table(world.nft()?),
         Object::Forward { v6, .. } => {
             let shared = world.mark.shared();
             forward::drop_chains(world.nft()?, *v6, &shared)

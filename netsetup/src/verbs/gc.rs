@@ -16,9 +16,9 @@ use super::{Context, del};
 use crate::conf;
 use crate::error::{Error, Result};
 use crate::ipam;
-use crate::kernel::forward;
 use crate::kernel::ruleset::{Entry, SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
+use crate::kernel::{forward, guard};
 use crate::names::{self, Mark};
 use crate::plan::{self, Object};
 use crate::record::{self, Attachment, Read, boot_id, kept};
@@ -188,6 +188,13 @@ fn shared(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
                 ));
             }
         }
+    }
+    if free(&Object::Guard.key())
+        && guard::find(&mut nft)? == Some(true)
+        && guard::all(&mut nft)?.is_empty()
+    {
+        let removed = (!dry_run).then(|| guard::drop_table(&mut nft));
+        found.orphans.push(nobody_holds("nftables table bridge podkeel".into(), removed));
     }
     for v6 in [false, true].into_iter().filter(|v6| free(&Object::forward_key(*v6))) {
         if forward::chain_mark(&mut nft, v6)?.as_deref() == Some(&ours) {

@@ -9,9 +9,9 @@ use podkeel_wire::rt::LinkInfo;
 use super::Context;
 use crate::error::{Context as _, Result};
 use crate::ipam;
-use crate::kernel::forward;
 use crate::kernel::ruleset::{SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
+use crate::kernel::{forward, guard};
 use crate::names;
 use crate::plan::drop_elems;
 use crate::record::Id;
@@ -23,6 +23,8 @@ pub(super) struct Marked {
     pub(super) links: Vec<LinkInfo>,
     /// Elements with a mark as their comment, and the set that each is in.
     pub(super) elems: Vec<(&'static str, Elem)>,
+    /// Elements of the guard of bridges.
+    pub(super) senders: Vec<(&'static str, Elem)>,
     /// Rules of iptables' tables with a mark as their comment, and whether of IPv6.
     pub(super) rules: Vec<(bool, RuleInfo)>,
 }
@@ -42,6 +44,8 @@ impl Marked {
             let elems = nft.all_elems(TABLE, set)?;
             found.elems.extend(elems.into_iter().filter(|e| wanted(&e.comment)).map(|e| (set, e)));
         }
+        found.senders = guard::all(nft)?;
+        found.senders.retain(|(_, elem)| wanted(&elem.comment));
         for v6 in [false, true] {
             let rules = forward::rules(nft, v6)?.into_iter().filter(|r| wanted(&r.comment));
             found.rules.extend(rules.map(|rule| (v6, rule)));
@@ -53,6 +57,7 @@ impl Marked {
     fn only(mut self, is: &dyn Fn(&str) -> bool) -> Marked {
         self.links.retain(|link| link.alias.as_deref().is_some_and(is));
         self.elems.retain(|(_, elem)| elem.comment.as_deref().is_some_and(is));
+        self.senders.retain(|(_, elem)| elem.comment.as_deref().is_some_and(is));
         self.rules.retain(|(_, rule)| rule.comment.as_deref().is_some_and(is));
         self
     }
@@ -60,16 +65,21 @@ impl Marked {
     /// The marks themselves.
     pub(super) fn marks(&self) -> impl Iterator<Item = &str> {
         let links = self.links.iter().filter_map(|l| l.alias.as_deref());
-        let elems = self.elems.iter().filter_map(|(_, e)| e.comment.as_deref());
+        let elems = self.elems.iter().chain(&self.senders);
+        let elems = elems.filter_map(|(_, e)| e.comment.as_deref());
         links.chain(elems).chain(self.rules.iter().filter_map(|(_, r)| r.comment.as_deref()))
     }
 
     /// Takes them away, looking at each mark once more.
     pub(super) fn remove(self, host: &mut Rtnl, nft: &mut Nft) -> Result<bool> {
-        let any = !self.links.is_empty() || !self.elems.is_empty() || !self.rules.is_empty();
+        let any = self.marks().next().is_some();
         let marks: Vec<String> = self.marks().map(str::to_owned).collect();
         let keys: Vec<(&str, Elem)> = self.elems.into_iter().collect();
-        drop_elems(nft, &keys, &|comment| comment.is_some_and(|c| marks.iter().any(|m| m == c)))?;
+        let ours = |comment: Option<&str>| comment.is_some_and(|c| marks.iter().any(|m| m == c));
+        drop_elems(nft, &keys, &ours)?;
+        if !self.senders.is_empty() {
+            guard::remove(nft, &self.senders, &ours)?;
+        }
         for (v6, rule) in &self.rules {
             forward::remove(nft, *v6, std::slice::from_ref(rule))?;
         }

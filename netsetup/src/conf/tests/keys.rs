@@ -23,6 +23,7 @@ fn keys_of_the_bridge() {
         (r#", "enabledad": true"#, |b| b.enable_dad),
         (r#", "disableContainerInterface": true"#, |b| b.disable_container_interface),
         (r#", "portIsolation": true"#, |b| b.port_isolation),
+        (r#", "macspoofchk": true"#, |b| b.mac_spoof_check),
         (r#", "args": {"cni": {"mac": "02:00:00:00:00:07"}}"#, |b| {
             b.mac == Some(Mac([2, 0, 0, 0, 0, 7]))
         }),
@@ -63,7 +64,6 @@ fn what_is_not_done_yet_is_refused() {
         ("bridge", "vlan", "7"),
         ("bridge", "vlanTrunk", r#"[{"id":7}]"#),
         ("bridge", "preserveDefaultVlan", "false"),
-        ("bridge", "macspoofchk", "true"),
         ("bridge", "runtimeConfig", r#"{"mac":"02:00:00:00:00:07"}"#),
         ("portmap", "conditionsV4", r#"["-s","10.0.0.0/8"]"#),
         ("portmap", "conditionsV6", r#"["-s","fd00::/8"]"#),

@@ -43,6 +43,8 @@ pub enum Expr<'a> {
     Ct { key: i32, to: Reg },
     /// Loads the route type of the destination address (RTN_LOCAL, ...).
     FibDaddrType { to: Reg },
+    /// Loads bytes of the link-layer header.
+    Link { offset: u32, len: u32, to: Reg },
     /// Loads bytes of the network header.
     Network { offset: u32, len: u32, to: Reg },
     /// Loads bytes of the transport header.
@@ -80,7 +82,7 @@ impl Expr<'_> {
             Expr::Meta { .. } => "meta",
             Expr::Ct { .. } => "ct",
             Expr::FibDaddrType { .. } => "fib",
-            Expr::Network { .. } | Expr::Transport { .. } => "payload",
+            Expr::Link { .. } | Expr::Network { .. } | Expr::Transport { .. } => "payload",
             Expr::Equal { .. } | Expr::Differs { .. } => "cmp",
             Expr::And { .. } => "bitwise",
             Expr::Lookup { .. } => "lookup",
@@ -113,6 +115,9 @@ impl Expr<'_> {
                 m.be32(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
                 m.be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
                 m.be32(NFTA_FIB_DREG, to.0);
+            }
+            Expr::Link { offset, len, to } => {
+                payload(m, libc::NFT_PAYLOAD_LL_HEADER, offset, len, to)
             }
             Expr::Network { offset, len, to } => {
                 payload(m, libc::NFT_PAYLOAD_NETWORK_HEADER, offset, len, to)

@@ -18,6 +18,8 @@ use crate::{Batch, Msg};
 pub const IP: u8 = libc::NFPROTO_IPV4 as u8;
 /// NFPROTO_IPV6: tables of family `ip6`.
 pub const IP6: u8 = libc::NFPROTO_IPV6 as u8;
+/// NFPROTO_BRIDGE: tables of family `bridge`.
+pub const BRIDGE: u8 = libc::NFPROTO_BRIDGE as u8;
 /// NFPROTO_INET: tables of family `inet`.
 pub const INET: u8 = libc::NFPROTO_INET as u8;
 
@@ -114,6 +116,10 @@ pub enum Field {
     Proto,
     /// inet_service.
     Service,
+    /// ether_addr.
+    Ether,
+    /// ifname.
+    Ifname,
 }
 
 impl Field {
@@ -123,6 +129,8 @@ impl Field {
             Field::Ipv6 => 8,
             Field::Proto => 12,
             Field::Service => 13,
+            Field::Ether => 9,
+            Field::Ifname => 41,
         }
     }
 
@@ -133,6 +141,8 @@ impl Field {
             Field::Ipv6 => 16,
             Field::Proto => 1,
             Field::Service => 2,
+            Field::Ether => 6,
+            Field::Ifname => libc::IFNAMSIZ as u32,
         }
     }
 
@@ -332,7 +342,9 @@ impl<'a> Table<'a> {
                 });
             }
             m.be32(NFTA_SET_ID, set.id);
-            m.attr(NFTA_SET_USERDATA, &KEY_BIG_ENDIAN);
+            // A name's bytes are in the order of the CPU, which nft turns round.
+            let is_name = set.key == [Field::Ifname];
+            m.attr(NFTA_SET_USERDATA, if is_name { &KEY_OF_HOST } else { &KEY_BIG_ENDIAN });
         })
     }
 
@@ -403,6 +415,8 @@ pub(crate) const NFT_SET_CONCAT: u32 = 0x80;
 /// libnftnl's NFTNL_UDATA_SET_KEYBYTEORDER = BYTEORDER_BIG_ENDIAN: without it
 /// nft prints single-field keys in the CPU's byte order.
 const KEY_BIG_ENDIAN: [u8; 6] = [0, 4, 2, 0, 0, 0];
+/// BYTEORDER_HOST_ENDIAN.
+const KEY_OF_HOST: [u8; 6] = [0, 4, 1, 0, 0, 0];
 
 /// libnftnl's userdata: type, length, value; type 0 is the comment of tables, rules and elements alike.
 fn udata_text(kind: u8, text: &str) -> Vec<u8> {
