@@ -232,8 +232,12 @@ fn read_ports(root: &Object) -> Parsed<Vec<Publish>> {
     let Some(runtime) = root.object("runtimeConfig")? else { return Ok(Vec::new()) };
     let mut mappings = Vec::new();
     for node in runtime.array("portMappings")? {
-        let mapping = PortMapping::deserialize(node.value).map_err(|e| node.fault(e))?;
-        mappings.push(mapping);
+        // containerd writes `HostPort`: keys match without regard to case here, too.
+        let entry = node.object()?;
+        let known = ["hostPort", "containerPort", "protocol", "hostIP"];
+        let known = known.iter().filter_map(|key| Some((*key, entry.get(key)?.value.clone())));
+        let value: Value = known.collect();
+        mappings.push(PortMapping::deserialize(value).map_err(|e| node.fault(e))?);
     }
     PortMapping::publish_all(&mappings).map_err(|e| match e.kind {
         Kind::Unsupported => Fault::unsupported("runtimeConfig.portMappings", e.why),
