@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{Request, conf_sysctl, families, forward, guard_v6, masquerade, pod_routes};
+use super::{Request, conf_sysctl, families, forward, guard_v6, has_ipv6, masquerade, pod_routes};
 use crate::conf;
 use crate::error::{Error, Kind, Result};
 use crate::facts::{BridgeFacts, Facts};
@@ -16,7 +16,7 @@ pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
     let there = facts.bridge.as_ref();
     // A pod must not be able to give the host a route by router advertisement
     // (CVE-2020-13401). Somebody else's bridge is left as it is.
-    let guard = facts.ipv6 && there.is_none_or(|b| b.ours);
+    let guard = has_ipv6(facts, mtu(request, conf, facts)) && there.is_none_or(|b| b.ours);
     let stays = there.filter(|_| request.as_plugin);
     let promisc =
         Object::LinkAttr { link: conf.bridge.clone(), attr: LinkAttr::Promisc, value: "1".into() };
@@ -115,7 +115,7 @@ pub fn addresses(
         }
     });
     let plan = forward(plan, facts, forwards && v4, forwards && v6);
-    let plan = guard_v6(plan, request, facts, leases, v6)
+    let plan = guard_v6(plan, request, has_ipv6(facts, mtu(request, conf, facts)), leases, v6)
         .when(!conf.disable_container_interface, |plan| {
             plan.ensure(Side::Pod, Object::Up { link: "lo".into() }).own(
                 Phase::Build,

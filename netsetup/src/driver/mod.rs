@@ -173,14 +173,20 @@ fn forward_v6(plan: Plan, facts: &Facts) -> Plan {
     .ensure(Side::Host, sysctl("net.ipv6.conf.all.forwarding", "1"))
 }
 
+/// Whether the kernel gives an interface of this mtu IPv6, and its sysctls: not below 1280
+/// (RFC 8200, section 5).
+fn has_ipv6(facts: &Facts, mtu: Option<u32>) -> bool {
+    facts.ipv6 && mtu.is_none_or(|mtu| mtu >= 1280)
+}
+
 /// What a pod's interface must not do in IPv6: take a route from a neighbour; and
 /// without an address of ours, have one at all (CVE-2024-32473).
-fn guard_v6(plan: Plan, request: &Request, facts: &Facts, leases: &Leases, v6: bool) -> Plan {
+fn guard_v6(plan: Plan, request: &Request, has_ipv6: bool, leases: &Leases, v6: bool) -> Plan {
     let of_pod = |plan: Plan, key| {
         plan.own(Phase::Build, Side::Pod, conf_sysctl("ipv6", &request.ifname, key, on(key)))
     };
-    plan.when(facts.ipv6 && !v6 && !leases.addrs.is_empty(), |plan| of_pod(plan, "disable_ipv6"))
-        .when(facts.ipv6 && v6, |plan| of_pod(plan, "accept_ra"))
+    plan.when(has_ipv6 && !v6 && !leases.addrs.is_empty(), |plan| of_pod(plan, "disable_ipv6"))
+        .when(has_ipv6 && v6, |plan| of_pod(plan, "accept_ra"))
 }
 
 fn on(key: &str) -> &'static str {

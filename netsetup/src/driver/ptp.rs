@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Request, families, forward, guard_v6, masquerade, pod_routes};
+use super::{Request, conf_sysctl, families, forward, guard_v6, has_ipv6, masquerade, pod_routes};
 use crate::conf;
 use crate::error::{Error, Result};
 use crate::facts::Facts;
@@ -40,10 +40,13 @@ pub fn plan(request: &Request, conf: &conf::Ptp, facts: &Facts, leases: &Leases)
         peer_mac: request.wishes.mac.unwrap_or_else(|| mark.mac("inner", &facts.machine)),
     };
     let outer = veth.name.clone();
+    // A pod's router advertisement must not give the host a route (CVE-2020-10749).
+    let deaf = conf_sysctl("ipv6", &outer, "accept_ra", "0");
     let plan = forward(Plan::new(), facts, v4, v6)
         .own(Phase::Build, Side::Host, Object::Veth(veth))
+        .when(has_ipv6(facts, conf.mtu), |plan| plan.own(Phase::Build, Side::Host, deaf))
         .each(&leases.addrs, |plan, a| host_end(plan, &outer, a.address.addr(), a.gateway));
-    let plan = guard_v6(plan, request, facts, leases, v6)
+    let plan = guard_v6(plan, request, has_ipv6(facts, conf.mtu), leases, v6)
         .ensure(Side::Pod, Object::Up { link: "lo".into() })
         .own(Phase::Build, Side::Pod, Object::Up { link: request.ifname.clone() })
         .each(&leases.addrs, |plan, a| pod_end(plan, &request.ifname, a.address, a.gateway))
