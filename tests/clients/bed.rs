@@ -32,7 +32,6 @@ pub(crate) const STAYS: &[(&str, &str)] = &[
     ("host sysctl net.ipv4.conf.all.accept_redirects: value 1 -> 0", "follows ip_forward"),
     ("file /var/lib/cni/networks: added", "where leases are kept"),
     ("file /var/lib/cni/networks/keel: added", "the network's leases, none of which is left"),
-    ("file /var/lib/cni/networks/keel/lock: added", "the reference's lock beside them"),
 ];
 
 /// Panics with whatever differs and does not stand in [`STAYS`] or `more`.

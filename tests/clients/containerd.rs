@@ -111,14 +111,15 @@ fn ctr_run_cni() {
 }
 
 /// What describes a pod to CRI.
-fn pod(ports: &[(u64, u64)]) -> Message {
-    let metadata = [field(1, "web"), field(2, "uid-1"), field(3, "default")].concat();
+fn pod(name: &str, ports: &[(u64, u64)]) -> Message {
+    let uid = format!("uid of {name}");
+    let metadata = [field(1, name), field(2, uid), field(3, "default")].concat();
     let ports = ports
         .iter()
         .flat_map(|(container, host)| field(5, [number(2, *container), number(3, *host)].concat()));
     let linux = field(1, cgroup("cri"));
     let logs = scratch().join("logs").display().to_string();
-    [field(1, metadata), field(2, "web"), field(3, logs), ports.collect(), field(8, linux)].concat()
+    [field(1, metadata), field(2, name), field(3, logs), ports.collect(), field(8, linux)].concat()
 }
 
 /// A container of busybox in that pod; started.
@@ -158,7 +159,7 @@ fn a_pod_through_cri() {
         };
         assert!(until(ready), "{}", log_text());
         let before = dump(std::slice::from_ref(&far.ns));
-        let config = pod(&[(80, 8080), (81, 8081)]);
+        let config = pod("web", &[(80, 8080), (81, 8081)]);
         let sandbox = find_text(&cri.call("RunPodSandbox", &field(1, &config)), 1);
         let status = find(&cri.call("PodSandboxStatus", &field(1, &sandbox)), 1);
         let ip = find_text(&find(&status, 5), 1);
@@ -176,10 +177,7 @@ fn a_pod_through_cri() {
             exec(&cri, &third, "busybox ip -4 -o addr; busybox nc 127.0.0.1 81 </dev/null; true");
         assert!(said.contains(&ip) && said.contains("127.0.0.1/8"), "{said}");
         // A second pod that wants a port of the first is refused by name.
-        let other = String::from_utf8(pod(&[(80, 8080)]))
-            .expect("ASCII")
-            .replace("uid-1", "uid-2")
-            .replace("web", "two");
+        let other = pod("two", &[(80, 8080)]);
         let why = cri.any("RunPodSandbox", &field(1, other)).expect_err("the port is taken");
         assert!(why.contains("8080"), "{why}");
         cri.call("StopPodSandbox", &field(1, &sandbox));
