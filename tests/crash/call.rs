@@ -5,24 +5,45 @@ use std::process::{Command, Output};
 use super::common::trace::Program;
 use super::common::{output_with, told};
 
-/// netsetup with these words and this input.
+/// netsetup with these words, this input, and these variables on top of the test's own.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     args: Vec<String>,
     pub(super) stdin: String,
+    env: Vec<(&'static str, String)>,
 }
 
 impl Call {
     pub(super) fn new(args: &[&str]) -> Call {
-        Call { args: args.iter().map(|a| (*a).to_owned()).collect(), stdin: String::new() }
+        Call {
+            args: args.iter().map(|a| (*a).to_owned()).collect(),
+            stdin: String::new(),
+            env: Vec::new(),
+        }
+    }
+
+    /// As a CNI plugin: the verb, for container `web` in the namespace of that name.
+    pub(super) fn cni(verb: &str, conf: &str) -> Call {
+        let vars = [
+            ("CNI_COMMAND", verb),
+            ("CNI_CONTAINERID", "web"),
+            ("CNI_NETNS", "/run/netns/web"),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_PATH", "/nowhere"),
+        ];
+        let env = vars.map(|(name, value)| (name, value.to_owned())).to_vec();
+        Call { stdin: conf.to_owned(), env, ..Call::new(&[]) }
     }
 
     pub(super) fn program(&self) -> Program {
-        Program::new(NETSETUP).args(&self.args).stdin(self.stdin.clone())
+        let program = Program::new(NETSETUP).args(&self.args).stdin(self.stdin.clone());
+        self.env.iter().fold(program, |program, (name, value)| program.env(name, value))
     }
 
     pub(super) fn run(&self) -> Output {
-        output_with(Command::new(NETSETUP).args(&self.args), self.stdin.as_bytes())
+        let mut command = Command::new(NETSETUP);
+        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+        output_with(&mut command, self.stdin.as_bytes())
     }
 
     /// Runs it and says what is wrong with any other exit code than 0.

@@ -9,6 +9,7 @@
 //!       IPv4 and IPv6
 //! del   the last attachment; with another pod alive
 //! hook  createRuntime; poststop
+//! cni   ADD and DEL of the bridge plugin
 //! gc    over a pod whose namespace has vanished
 //! ```
 //!
@@ -67,6 +68,17 @@ fn as_hook(does: Does) -> Scene {
     Scene::new("bridge", does, &attach, &["hook"])
         .stdin(&state("creating", &format!("\"pid\":{pid},")), &state("stopped", ""))
         .quiet()
+}
+
+/// As CNI plugin, on a bridge of somebody else's: one that a plugin makes stays, until
+/// gc comes, and the scenes by hand have made bridges die already.
+fn as_plugin(does: Does) -> Scene {
+    sh("ip link add br-cni type bridge && ip link set br-cni up && \
+        ip addr add 10.77.0.1/24 dev br-cni");
+    let conf = r#"{"cniVersion": "1.0.0", "name": "net", "type": "bridge", "bridge": "br-cni",
+        "isGateway": true, "ipMasq": true, "hairpinMode": true, "macspoofchk": true,
+        "ipam": {"type": "host-local", "subnet": "10.77.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}}"#;
+    Scene::cni(does, conf).skip()
 }
 
 fn sh_background(command: &str) -> u32 {
@@ -143,6 +155,22 @@ fn hook_poststop() {
     worlds(Kind::User, &Series::BOTH, |series| {
         host();
         as_hook(Does::Detach).skip().run(series, "hook, poststop");
+    });
+}
+
+#[test]
+fn cni_add() {
+    worlds(Kind::User, &Series::BOTH, |series| {
+        host();
+        as_plugin(Does::Attach).run(series, "cni, ADD");
+    });
+}
+
+#[test]
+fn cni_del() {
+    worlds(Kind::User, &Series::BOTH, |series| {
+        host();
+        as_plugin(Does::Detach).run(series, "cni, DEL");
     });
 }
 

@@ -82,6 +82,8 @@ pub(super) struct Scene {
     other: Option<Call>,
     /// Whether attaching prints an answer.
     answers: bool,
+    /// A CNI plugin: errors are told on stdout, all with exit code 1.
+    cni: bool,
     skip: bool,
     pods: Vec<Ns>,
     /// Without the attachment.
@@ -104,6 +106,7 @@ impl Scene {
             check: Call::new(&["check", network, "--id", "web"]),
             other: None,
             answers: true,
+            cni: false,
             skip: false,
             pods: vec![Ns::named("web")],
             before: Dump::default(),
@@ -113,6 +116,12 @@ impl Scene {
             turn: 0,
             report: Report::default(),
         }
+    }
+
+    /// As CNI plugin of this configuration, whose network is "net".
+    pub(super) fn cni(does: Does, conf: &str) -> Scene {
+        let plain = Scene::new("net", does, &[], &[]);
+        Scene { attach: Call::cni("ADD", conf), detach: Call::cni("DEL", conf), cni: true, ..plain }
     }
 
     /// What attach and detach read.
@@ -282,10 +291,14 @@ impl Scene {
         if outcome.status.code().is_none() {
             return Err("it ended by a signal".to_owned());
         }
+        let words = if self.cni { error_of(&outcome.stdout) } else { outcome.stderr.clone() };
+        // Whoever can't be told on stdout is told on stderr.
+        let words = if words.is_empty() { outcome.stderr.clone() } else { words };
         let names = outcome
             .stderr
             .lines()
             .any(|line| line.strip_prefix("netsetup: cannot ").is_some_and(|l| l.contains(": ")));
+        let names = names || (self.cni && words.contains(": "));
         // Before main it is the C library that gives up.
         let libc = outcome.status.code() == Some(127);
         let of_gc = self.does == Does::Collect && outcome.stdout.contains("cannot ");
@@ -293,7 +306,7 @@ impl Scene {
             return Err("its message doesn't say what failed".to_owned());
         }
         if self.does == Does::Attach {
-            if !outcome.stdout.is_empty() {
+            if !self.cni && !outcome.stdout.is_empty() {
                 return Err("it failed and printed an answer".to_owned());
             }
             self.forget_leases();
@@ -302,10 +315,10 @@ impl Scene {
                 self.report.undone += 1;
                 return Ok(());
             }
-            if !outcome.stderr.contains("the way back failed too") {
+            if !words.contains("the way back failed too") {
                 return Err(format!("it failed and left this:\n  {}", lines.join("\n  ")));
             }
-            self.report.needed_gc.push(format!("{point}: {}", outcome.stderr.trim()));
+            self.report.needed_gc.push(format!("{point}: {}", words.trim()));
             return self.recover(1);
         }
         self.report.finished_later += 1;
@@ -331,7 +344,12 @@ impl Scene {
             }
             _ => {
                 // "Attached already" is an answer if it is true.
-                self.attach.exits(if self.answers { &[0, TAKEN] } else { &[0] })?;
+                let taken: &[i32] = match (self.answers, self.cni) {
+                    (false, _) => &[0],
+                    (true, false) => &[0, TAKEN],
+                    (true, true) => &[0, 1], // a plugin has no other code
+                };
+                self.attach.exits(taken)?;
                 self.check.succeeds()?;
                 self.detach.succeeds()?;
             }
@@ -378,7 +396,7 @@ impl Scene {
             return;
         }
         let leases = dirs().leases;
-        for network in ["bridge", "dual"] {
+        for network in ["bridge", "dual", "net"] {
             let dir = leases.join(network);
             for set in 0..2 {
                 remove_file(dir.join(format!("last_reserved_ip.{set}"))).ok();
@@ -422,6 +440,13 @@ fn settled(pods: &[Ns]) -> Dump {
 fn main_begins(calls: &[Syscall]) -> usize {
     let sigint = |c: &&Syscall| c.name == "rt_sigaction" && c.args[0] == SIGINT;
     calls.iter().find(sigint).expect("main asks for SIGINT").n
+}
+
+/// The message of a plugin's error; nothing where stdout has none.
+fn error_of(stdout: &str) -> String {
+    let error = serde_json::from_str::<serde_json::Value>(stdout).unwrap_or_default();
+    let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+    if error["code"].is_u64() { text("msg") + "\n" + &text("details") } else { String::new() }
 }
 
 /// What Rust does without memory is to abort.
