@@ -62,3 +62,10 @@ impl Call {
 }
 
 const NETSETUP: &str = env!("CARGO_BIN_EXE_netsetup");
+
+/// The message of a plugin's error; nothing where stdout has none.
+pub(super) fn error_of(stdout: &str) -> String {
+    let error = serde_json::from_str::<serde_json::Value>(stdout).unwrap_or_default();
+    let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+    if error["code"].is_u64() { text("msg") + "\n" + &text("details") } else { String::new() }
+}

@@ -20,7 +20,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::call::Call;
+use super::call::{Call, error_of};
 use super::common::crash::{Harm, Part, Point, for_every_point_of};
 use super::common::dump::{Dump, diff, dump};
 use super::common::syscalls::Syscall;
@@ -440,13 +440,6 @@ fn settled(pods: &[Ns]) -> Dump {
 fn main_begins(calls: &[Syscall]) -> usize {
     let sigint = |c: &&Syscall| c.name == "rt_sigaction" && c.args[0] == SIGINT;
     calls.iter().find(sigint).expect("main asks for SIGINT").n
-}
-
-/// The message of a plugin's error; nothing where stdout has none.
-fn error_of(stdout: &str) -> String {
-    let error = serde_json::from_str::<serde_json::Value>(stdout).unwrap_or_default();
-    let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
-    if error["code"].is_u64() { text("msg") + "\n" + &text("details") } else { String::new() }
 }
 
 /// What Rust does without memory is to abort.

@@ -287,14 +287,14 @@ fn the_order_of_plugins() {
             "plugins[2].type: a second plugin that makes an interface; use a network for each",
         ),
         (
-            r#"{"type": "bridge"}, {"type": "firewall"}"#,
+            r#"{"type": "bridge"}, {"type": "bandwidth"}"#,
             Kind::Unsupported,
-            "plugins[1].type: \"firewall\" is not a plugin that podkeel has: bridge, ptp, portmap, tuning",
+            "plugins[1].type: \"bandwidth\" is not a plugin that podkeel has: bridge, ptp, portmap, firewall, tuning",
         ),
         (
             r#"{"type": "../../bin/sh"}"#,
             Kind::Unsupported,
-            "plugins[0].type: \"../../bin/sh\" is not a plugin that podkeel has: bridge, ptp, portmap, tuning",
+            "plugins[0].type: \"../../bin/sh\" is not a plugin that podkeel has: bridge, ptp, portmap, firewall, tuning",
         ),
     ] {
         assert_error(plugins(list), kind, &format!("{named}{why}"));

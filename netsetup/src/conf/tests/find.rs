@@ -122,7 +122,7 @@ fn a_wrong_file_of_the_wanted_name_is_an_error() {
     let path =
         dir.write("n/bridge.conflist", r#"{"name": "bridge", "plugins": [{"type": "macvlan"}]}"#);
     let text = format!(
-        "cannot read network \"bridge\" ({}): plugins[0].type: \"macvlan\" is not a plugin that podkeel has: bridge, ptp, portmap, tuning",
+        "cannot read network \"bridge\" ({}): plugins[0].type: \"macvlan\" is not a plugin that podkeel has: bridge, ptp, portmap, firewall, tuning",
         path.display()
     );
     assert_error(find("bridge", &dir.roots(&["n"])), Kind::Unsupported, &text);

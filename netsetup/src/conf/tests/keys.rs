@@ -9,7 +9,7 @@ fn keys_of_the_bridge() {
     let plain = bridge("").unwrap();
     assert!(!plain.is_gateway && !plain.ip_masq && plain.ipam.is_none() && plain.mac.is_none());
     type Reads = fn(&Bridge) -> bool;
-    let table: [(&str, Reads); 18] = [
+    let table: [(&str, Reads); 19] = [
         (r#", "isGateway": true"#, |b| b.is_gateway && !b.is_default_gateway),
         (r#", "isDefaultGateway": true"#, |b| b.is_gateway && b.is_default_gateway),
         (r#", "isDefaultGateway": true, "isGateway": false"#, |b| b.is_gateway),
