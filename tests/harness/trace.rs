@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::common::syscalls::Failure;
-use super::common::trace::{Leftover, Program, count, fail_at, kill_at};
+use super::common::trace::{Follow, Leftover, Program, count, fail_at, kill_at, kill_one_at};
 use super::common::{Kind, scratch, sh, world};
 use super::{fails, runs};
 
@@ -163,6 +163,43 @@ fn forked_processes_are_followed_and_die_together() {
             assert_eq!(outcome.status.signal(), Some(9), "{outcome:?}");
             assert!(!runs("77130") && !runs("/run/scratch/x"));
         }
+    });
+}
+
+#[test]
+fn one_process_is_killed_and_the_others_go_on() {
+    world(Kind::User, || {
+        let script = || shell("(: >/run/scratch/x; :); echo child $?; exit 3");
+        let calls = count(script()).0;
+        let makes = |c: &&super::common::syscalls::Syscall| {
+            c.text.as_deref() == Some("/run/scratch/x") && c.name.starts_with("open")
+        };
+        let n = calls.iter().find(makes).expect("the child makes the file").n;
+        // Parent and child take turns as they like: until the n-th call is that one again.
+        let same = |_| {
+            std::fs::remove_file("/run/scratch/x").ok();
+            let outcome = kill_one_at(script(), n);
+            outcome.reached.as_ref().is_some_and(|c| makes(&c)).then_some(outcome)
+        };
+        let outcome = (0..200).find_map(same).expect("the same order once more");
+        assert!(!std::path::Path::new("/run/scratch/x").exists());
+        // Its parent has heard how it ended, and went on.
+        assert!(outcome.stdout.ends_with("child 137\n"), "{}", outcome.stdout);
+        assert_eq!(outcome.status.code(), Some(3));
+    });
+}
+
+#[test]
+fn followed_until_it_is_another_program() {
+    world(Kind::User, || {
+        let script = || shell("sleep 77135 >/dev/null 2>&1 & exit 3");
+        let (own, outcome) = count(script().follow(Follow::UntilExec));
+        // It was let go: the run ends before it does, and none of its calls are counted.
+        assert!(outcome.status.code() == Some(3) && !outcome.timed_out, "{outcome:?}");
+        let child = own.iter().rfind(|c| c.tid != own[0].tid).expect("a call of the child");
+        assert_eq!(child.name, "execve", "its last: {own:?}");
+        assert!(runs("77135"));
+        sh("pkill -fx 'sleep 77135'");
     });
 }
 

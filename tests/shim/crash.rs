@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
-use super::bed::{Before, NETSETUP, SHIM, any, before, inspect, ok, processes, state};
+use super::bed::{Before, NETSETUP, SHIM, any, before, inspect, ok, state};
 use super::common::crash::{Harm, Part, Point, for_every_point_of};
 use super::common::syscalls::Syscall;
 use super::common::trace::{Follow, Program};
@@ -107,7 +107,6 @@ struct Judge<'a> {
     scene: &'a Scene,
     with: Light,
     before: &'a Before,
-    processes: BTreeSet<i32>,
     turn: usize,
     report: Report,
 }
@@ -129,7 +128,6 @@ impl Scene {
             scene: self,
             with: Light::now(),
             before,
-            processes: processes().into_keys().collect(),
             turn: 0,
             report: Report::default(),
         });
@@ -188,7 +186,7 @@ impl Judge<'_> {
         if self.scene.makes && !way_back {
             self.report.undone += 1;
             let mut left = self.with.differs();
-            left.extend(self.left_processes());
+            left.extend(self.before.left_processes());
             if !left.is_empty() {
                 return Err(format!("the error says nothing of what is left: {left:?}"));
             }
@@ -221,7 +219,7 @@ impl Judge<'_> {
             }
         }
         let mut left = self.with.differs();
-        left.extend(self.left_processes());
+        left.extend(self.before.left_processes());
         // All of it now and then: that takes longer than all the rest.
         if left.is_empty() && self.turn.is_multiple_of(40) && self.with == Light::now() {
             left.extend(self.before.left());
@@ -235,19 +233,6 @@ impl Judge<'_> {
     fn again(&self) -> String {
         let line = self.scene.line.replace("$in", "--net=container:base --pid=container:base");
         format!("exec {SHIM} {line} >/dev/null 2>/run/scratch/again")
-    }
-
-    fn left_processes(&self) -> Vec<String> {
-        let mut left = Vec::new();
-        for _ in 0..400 {
-            left = processes().into_iter().collect();
-            left.retain(|(pid, _)| !self.processes.contains(pid));
-            if left.is_empty() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        left.into_iter().map(|(pid, line)| format!("process {pid}: {line}")).collect()
     }
 }
 
@@ -343,7 +328,7 @@ fn rm() {
             whole: "test \"$(shim ps -q)\" = ''",
             makes: false,
             names: &["base", "app"],
-            every: 2,
+            every: 3,
         };
         scene.run(series, "rm -f", &before);
         before.is_now("all points");
@@ -360,7 +345,7 @@ fn rename() {
             whole: "shim join --net=container:pod --pid=container:pod -- true && ip netns exec pod true",
             makes: false,
             names: &["base", "pod"],
-            every: 1,
+            every: 3,
         };
         scene.run(series, "rename", &before);
         before.is_now("all points");
@@ -377,7 +362,7 @@ fn start() {
             whole: "shim join $in -- true",
             makes: false,
             names: &["base"],
-            every: 1,
+            every: 3,
         };
         scene.run(series, "start", &before);
         before.is_now("all points");

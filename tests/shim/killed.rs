@@ -208,6 +208,9 @@ fn those_who_wait_stand_still() {
         ok("shim join $in -d --name app -- sleep 1000");
         let monitor = monitor_of("app");
         kill(monitor, Signal::SIGSTOP);
+        // Until it stands it may yet reap: what wakes it looks for its child first.
+        let stat = || std::fs::read_to_string(format!("/proc/{monitor}/stat")).expect("stat");
+        until("it stands", || stat().contains(") T "));
         // It can't reap its child, and that keeps pause from ending: it is named.
         let words = format!("is a zombie: its parent, process {monitor} (");
         fails("shim stop -t 1 base", 1, &words);

@@ -71,6 +71,8 @@ fn a_zombie_that_nobody_reaps_is_named() {
         until("it is there", || sleeper() != 0);
         let nsenter = parent.id().cast_signed();
         super::bed::kill(nsenter, Signal::SIGSTOP);
+        let stat = || std::fs::read_to_string(format!("/proc/{nsenter}/stat")).expect("stat");
+        until("it stands", || stat().contains(") T "));
         super::bed::kill(sleeper(), Signal::SIGKILL);
         let words =
             format!("is a zombie: its parent, process {nsenter} (nsenter), doesn't wait for it");
