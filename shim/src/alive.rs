@@ -101,6 +101,21 @@ impl Living {
         })
     }
 
+    /// Stops it, and waits until it stands: the signal alone lets it finish what it is at.
+    /// One that has ended, or that the kernel holds up for longer, isn't waited for.
+    pub fn stand_still(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP as i32)?;
+        let end = Instant::now() + STOP_WAIT;
+        let moves = || {
+            Stat::read(self.process.pid)
+                .is_some_and(|stat| !matches!(stat.state, 'T' | 't' | 'Z' | 'X'))
+        };
+        while moves() && Instant::now() < end {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
     /// The descriptor, for setns(2).
     pub fn into_fd(self) -> OwnedFd {
         self.fd
@@ -112,6 +127,9 @@ impl AsFd for Living {
         self.fd.as_fd()
     }
 }
+
+/// How long a process may take to stand once it was stopped.
+const STOP_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a process may take to end once it was killed.
 const KILL_WAIT: Duration = Duration::from_secs(5);

@@ -83,15 +83,16 @@ pub fn run(shim: &Shim, wish: &Wish) -> Result<i32, Refused> {
 /// Ends a runtime that is making a container, and all that it has started for that: what
 /// it hasn't written down yet, it wouldn't find again.
 pub fn end(runtime: Living) -> Result<()> {
-    // It starts nothing while it is looked at.
-    runtime.signal(libc::SIGSTOP)?;
-    let mut found = Vec::new();
-    let mut next = alive::children(runtime.process.pid);
-    while let Some(pid) = next.pop() {
-        next.extend(alive::children(pid));
-        found.extend(Process::read(pid).map(Living::find).transpose()?.flatten());
+    let mut found = vec![runtime];
+    let mut next = 0;
+    while let Some(living) = found.get(next) {
+        // Until it stands it may yet start another.
+        living.stand_still()?;
+        for pid in alive::children(living.process.pid) {
+            found.extend(Process::read(pid).map(Living::find).transpose()?.flatten());
+        }
+        next += 1;
     }
-    runtime.kill()?;
     found.iter().try_for_each(Living::kill)
 }
 

@@ -18,7 +18,7 @@ const COSTS: &[(&str, Calls)] = &[
     ("add bridge --netns /run/netns/c -p 8080:80", [18, 32, 2]),
     ("check bridge --netns /run/netns/c", [20, 40, 2]),
     ("del bridge --netns /run/netns/c", [6, 10, 0]),
-    ("del bridge --netns /run/netns/c", [12, 16, 0]),
+    ("del bridge --netns /run/netns/c", [16, 20, 0]),
     ("del bridge --netns /run/netns/b", [6, 9, 0]),
     ("del bridge --netns /run/netns/a", [30, 42, 0]),
     ("add dual --netns /run/netns/a", [26, 37, 2]),
