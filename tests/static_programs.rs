@@ -48,9 +48,9 @@ impl Package {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         match fs::remove_dir_all(&root) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
-            _ => fs::create_dir_all(&root).unwrap(),
+            _ => fs::create_dir_all(root.join("shim")).unwrap(),
         }
-        for file in ["build.rs", "pause", ".cargo"] {
+        for file in ["build.rs", "pause", "shim/monitor", ".cargo"] {
             symlink(ours.join(file), root.join(file)).unwrap();
         }
         let bin = |name, path| {
