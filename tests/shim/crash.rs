@@ -328,7 +328,7 @@ fn rm() {
             whole: "test \"$(shim ps -q)\" = ''",
             makes: false,
             names: &["base", "app"],
-            every: 3,
+            every: 1,
         };
         scene.run(series, "rm -f", &before);
         before.is_now("all points");
@@ -345,7 +345,7 @@ fn rename() {
             whole: "shim join --net=container:pod --pid=container:pod -- true && ip netns exec pod true",
             makes: false,
             names: &["base", "pod"],
-            every: 3,
+            every: 1,
         };
         scene.run(series, "rename", &before);
         before.is_now("all points");
@@ -362,7 +362,7 @@ fn start() {
             whole: "shim join $in -- true",
             makes: false,
             names: &["base"],
-            every: 3,
+            every: 1,
         };
         scene.run(series, "start", &before);
         before.is_now("all points");
