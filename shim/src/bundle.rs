@@ -105,6 +105,7 @@ pub fn undo(shim: &Shim, container: &Container) -> Result<()> {
         runtime::delete(shim, runtime, &container.id)?;
         if container.phase == Phase::Creating {
             cgroups::remove(&dir, &container.id)?;
+            runtime::forget(runtime, &container.id)?;
         }
     }
     match std::fs::remove_dir_all(&dir) {
@@ -119,10 +120,7 @@ pub fn undo(shim: &Shim, container: &Container) -> Result<()> {
 }
 
 fn claim(shim: &Shim, wish: &Wish, job: &Job) -> Result<Held> {
-    let name = match &wish.name {
-        Some(name) => name.clone(),
-        None => format!("app-{}", record::random()?),
-    };
+    let name = record::name_or(wish.name.as_ref(), "app")?;
     let runtime = job.runtime.to_string_lossy().into_owned();
     let bundle = job.config.dir().to_owned();
     let mut container = Container::new(&name, Role::Bundle { runtime, bundle })?;

@@ -57,20 +57,19 @@ pub struct Wish {
 /// Starts a process in a pod. Returns the exit code: its own, or 0 once it runs detached.
 pub fn run(shim: &Shim, wish: &Wish) -> Result<i32, Refused> {
     let own = |e: Error| Refused::own(&e);
+    if wish.detach {
+        println!("{}", detach(shim, wish)?);
+        return Ok(0);
+    }
     let chosen = join::choose(shim, &wish.modes).map_err(own)?;
     let program = program(shim, wish).map_err(own)?;
-    if wish.name.is_none() && !wish.detach {
+    if wish.name.is_none() {
         let waiting = start(chosen.entry, chosen.shm, wish, program).map_err(own)?;
         foreground::hand_over(&waiting.child).map_err(own)?;
         let child = waiting.go()?;
         return foreground::attend(child).map(|(code, _)| code).map_err(own);
     }
     let held = claim(shim, wish, &chosen).map_err(own)?;
-    if wish.detach {
-        let name = detached(shim, wish, chosen, program, held)?;
-        println!("{name}");
-        return Ok(0);
-    }
     named(shim, wish, chosen, program, held)
 }
 
@@ -80,14 +79,13 @@ pub fn detach(shim: &Shim, wish: &Wish) -> Result<String, Refused> {
     let chosen = join::choose(shim, &wish.modes).map_err(own)?;
     let program = program(shim, wish).map_err(own)?;
     let held = claim(shim, wish, &chosen).map_err(own)?;
-    detached(shim, wish, chosen, program, held)
+    monitor::detached(shim, held, wish.remove, |held, log| {
+        bring_up(wish, chosen, Program { log: Some(log), ..program }, held)
+    })
 }
 
 fn claim(shim: &Shim, wish: &Wish, chosen: &Chosen) -> Result<Held> {
-    let name = match &wish.name {
-        Some(name) => name.clone(),
-        None => format!("app-{}", record::random()?),
-    };
+    let name = record::name_or(wish.name.as_ref(), "app")?;
     let mut container = Container::new(&name, Role::Member)?;
     container.pod.clone_from(&chosen.pod);
     container.namespaces.clone_from(&chosen.spaces);
@@ -152,18 +150,6 @@ pub fn take_back(shim: &Shim, held: Held, mut refused: Refused) -> Refused {
         refused.why = format!("{}; and taking it back failed too: {error}", refused.why);
     }
     refused
-}
-
-fn detached(
-    shim: &Shim,
-    wish: &Wish,
-    chosen: Chosen,
-    program: Program,
-    held: Held,
-) -> Result<String, Refused> {
-    monitor::detached(shim, held, wish.remove, |held, log| {
-        bring_up(wish, chosen, Program { log: Some(log), ..program }, held)
-    })
 }
 
 /// The directory of its record, open: its path changes with its name.

@@ -198,11 +198,19 @@ pub fn check(name: &str) -> Result<()> {
 }
 
 /// A random part of names: six hex digits.
-pub fn random() -> Result<String> {
+fn random() -> Result<String> {
     let mut bytes = [0; 3];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|e| Error::errno("choose a random id", e.raw_os_error()))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// The name that was given, or a random one that begins so.
+pub fn name_or(given: Option<&String>, begin: &str) -> Result<String> {
+    match given {
+        Some(name) => Ok(name.clone()),
+        None => Ok(format!("{begin}-{}", random()?)),
+    }
 }
 
 impl Container {

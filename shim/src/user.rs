@@ -1,7 +1,5 @@
 //! Users by name or number, as `--user` takes them.
 
-use std::ffi::CString;
-
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use podkeel_netsetup::error::{Error, Kind, Result};
@@ -72,11 +70,6 @@ impl User {
             .and_then(|()| setgid(Gid::from_raw(self.gid)))
             .and_then(|()| setuid(Uid::from_raw(self.uid)))
             .map_err(|e| Error::errno(format!("become user {}:{}", self.uid, self.gid), e as i32))
-    }
-
-    /// HOME for its environment.
-    pub fn home_variable(&self) -> Option<CString> {
-        self.home.as_ref().and_then(|home| CString::new(format!("HOME={home}")).ok())
     }
 }
 

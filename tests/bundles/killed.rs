@@ -127,11 +127,12 @@ fn judge(child: &mut Child, what: &str) {
     assert!(until(|| left().is_empty()), "{what}: {}", shim("ps"));
 }
 
-/// No runtime knows of it; it has no control group and no process.
+/// No runtime has anything of it: no state, no control group, no process.
 fn forgotten(engine: &str, what: &str) {
     assert_eq!(known_to(engine), "", "{what}");
-    // A folder of its own that a runtime was killed in, before it had written into it what
-    // it is for, neither it nor shim finds again. It is below /run, and keeps nothing.
+    let state = format!("/run/{engine}");
+    let folders = || fs::read_dir(&state).map_or(0, |all| all.flatten().count());
+    assert!(until(|| folders() == 0), "{what}: {:?}", sh_any(&format!("ls {state}")));
     let runs = |p: &Process| p.2[0].ends_with(&format!("/{engine}")) || p.2[0] == engine;
     assert!(until(|| !processes().iter().any(runs)), "{what}: {:?}", processes());
     // `unified` isn't mounted in a world; crun makes folders there all the same.

@@ -137,6 +137,22 @@ pub(super) fn delete(shim: &Shim, runtime: &str, id: &str) -> Result<()> {
     }
 }
 
+/// Takes away the folder of a container that the runtime was killed in before it had written
+/// into it what it is for: its own `delete` finds nothing there. runc(8) and crun(1) keep
+/// them below /run by default, and below XDG_RUNTIME_DIR without root.
+pub(super) fn forget(runtime: &str, id: &str) -> Result<()> {
+    let own = || std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let base = if nix::unistd::geteuid().is_root() { Some("/run".into()) } else { own() };
+    let Some((base, name)) = base.zip(Path::new(runtime).file_name()) else { return Ok(()) };
+    let dir = base.join(name).join(id);
+    match std::fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", dir.display()), &e))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn knows(shim: &Shim, runtime: &str, id: &str) -> Result<bool> {
     let (ended, _) = run(shim, Path::new(runtime), &["state", id].map(OsStr::new))?;
     Ok(matches!(ended, WaitStatus::Exited(_, 0)))

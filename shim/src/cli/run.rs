@@ -57,10 +57,7 @@ pub struct Run {
 
 impl RunArgs {
     pub(super) fn into_wish(self) -> Result<Run> {
-        let name = match self.name {
-            Some(name) => name,
-            None => format!("pod-{}", record::random()?),
-        };
+        let name = record::name_or(self.name.as_ref(), "pod")?;
         if let Some(hostname) = &self.hostname {
             check_hostname(hostname)?;
         }
