@@ -170,8 +170,10 @@ fn at_a_terminal(line: &str) -> std::process::Child {
     let dir = std::path::Path::new(SHIM).parent().expect("a directory").display();
     let words = format!("PATH={dir}:$PATH; exec script -qefc '{line}' /dev/null");
     let mut command = Command::new("sh");
-    command.args(["-c", &words]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    command.spawn().expect("sh")
+    // script starts the line by $SHELL, and not every shell gives its own process up for
+    // the last command: a line that wants no shell above shim says exec.
+    command.args(["-c", &words]).env("SHELL", "/bin/sh");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh")
 }
 
 /// Both shim and the program are in the terminal's foreground group, and the kernel sends
@@ -182,14 +184,15 @@ fn control_c_comes_once() {
     world(Kind::User, || {
         let before = before(false);
         ok("shim run -d --name base --net none");
-        let mut child = at_a_terminal(&format!("shim join {IN} -- {helper} signals"));
+        // Neither an echo between the lines, nor a key that drops what is on its way.
+        let quiet = "stty -echo noflsh";
+        let mut child = at_a_terminal(&format!("{quiet}; exec shim join {IN} -- {helper} signals"));
         let mut keys = child.stdin.take().expect("piped");
         let mut out = std::io::BufReader::new(child.stdout.take().expect("piped"));
         let mut line = || {
             let mut line = String::new();
             std::io::BufRead::read_line(&mut out, &mut line).expect("a line");
-            // The terminal echoes the key before what is printed.
-            line.trim().trim_start_matches("^C").trim_start_matches("^\\").to_owned()
+            line.trim().to_owned()
         };
         until("ready", || line() == "ready");
         for _ in 0..40 {
@@ -239,9 +242,10 @@ fn job_control() {
         let inner =
             format!("set -m; shim join {IN} -- sleep 7712; echo stopped \\$?; fg; echo end \\$?");
         let dir = std::path::Path::new(SHIM).parent().expect("a directory").display();
-        let line = format!("script -qefc 'bash -c \"PATH={dir}:$PATH; {inner}\"' /dev/null");
+        let line = format!("script -qefc 'exec bash -c \"PATH={dir}:$PATH; {inner}\"' /dev/null");
         let mut command = Command::new("sh");
-        command.args(["-c", &line]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["-c", &line]).env("SHELL", "/bin/sh");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("sh");
         let mut keys = child.stdin.take().expect("piped");
         until("the program", || !sh_out("pgrep -fx 'sleep 7712' || true").is_empty());
