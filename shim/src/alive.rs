@@ -182,6 +182,16 @@ pub fn children(pid: i32) -> Vec<i32> {
     }
 }
 
+/// Those that were started with this `NAME=VALUE` in their environment, as far as it may be
+/// read: proc_pid_environ(5).
+pub fn with_variable(word: &str) -> Vec<Process> {
+    let has = |pid: &i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|found| found == word.as_bytes())
+    };
+    pids().filter(has).filter_map(Process::read).collect()
+}
+
 /// All processes.
 fn pids() -> impl Iterator<Item = i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();

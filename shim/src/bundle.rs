@@ -96,12 +96,31 @@ pub fn end(runtime: Living) -> Result<()> {
     found.iter().try_for_each(Living::kill)
 }
 
+/// Ends what a runtime has started in making a container and left to others: crun enters a
+/// pid namespace by a process whose parent ends at once, and if ours has ended, too, that
+/// one is nobody's child that we know. It still has the runtime's environment.
+fn end_strays(id: &str) -> Result<()> {
+    let mark = runtime::mark(id);
+    loop {
+        let strays = alive::with_variable(&mark);
+        if strays.is_empty() {
+            return Ok(());
+        }
+        for stray in strays {
+            Living::find(stray)?.map_or(Ok(()), |living| living.kill())?;
+        }
+    }
+}
+
 /// Has the runtime forget a container, and takes away its copy of config.json.
 pub fn undo(shim: &Shim, container: &Container) -> Result<()> {
     let Role::Bundle { runtime, .. } = &container.role else { return Ok(()) };
     let dir = container.bundle_dir(&shim.context.roots);
     // A runtime keeps its state where a boot ends it. One that was never started has none.
     if container.boot == shim.boot && container.process.is_some() {
+        if container.phase == Phase::Creating {
+            end_strays(&container.id)?;
+        }
         runtime::delete(shim, runtime, &container.id)?;
         if container.phase == Phase::Creating {
             cgroups::remove(&dir, &container.id)?;
@@ -215,7 +234,7 @@ impl Job {
         process::adopt_orphans(true)
             .map_err(|e| Error::errno("become the parent of orphans", e as i32))?;
         self.others = alive::children(own.as_raw());
-        let waiting = runtime::start(shim, &self.runtime, &words, log)?;
+        let waiting = runtime::start(shim, &self.runtime, &words, log, Some(&held.container.id))?;
         held.container.process = Process::read(waiting.child.pid());
         held.container.monitor = Process::read(own.as_raw());
         held.write()?;
@@ -231,7 +250,8 @@ impl Job {
         self.succeeded(shim, held, runtime.wait())?;
         let child = self.adopt(shim, held).map_err(own)?;
         let words = ["start", &held.container.id].map(OsStr::new);
-        let runtime = runtime::start(shim, &self.runtime, &words, Some(output)).map_err(own)?;
+        let id = Some(held.container.id.as_str());
+        let runtime = runtime::start(shim, &self.runtime, &words, Some(output), id).map_err(own)?;
         self.succeeded(shim, held, runtime.go()?.wait())?;
         held.container.phase = Phase::Ready;
         held.write().map_err(own)?;

@@ -11,6 +11,9 @@
 //!                    ▼ exec
 //! ```
 //!
+//! Where nothing has to be done between the process and its program, there is no gate: the
+//! one inside shares shim's memory too, and all sleep until it has executed.
+//!
 //! shim itself never moves: who has called setns(CLONE_NEWPID) can't make a thread any
 //! more, and would do its own work in the pod.
 
@@ -130,16 +133,18 @@ impl Waiting {
     }
 }
 
-/// The gate, seen from inside.
+/// The gate, seen from inside. Where nothing is to be done before the program begins, there
+/// is none.
 #[derive(Debug)]
-pub struct Gate(File);
+pub struct Gate(Option<File>);
 
 impl Gate {
     /// Waits until the starter says go. Where the starter has died there is nothing to
     /// wait for: this process ends.
-    pub fn pass(mut self) -> Result<()> {
+    pub fn pass(self) -> Result<()> {
+        let Some(mut gate) = self.0 else { return Ok(()) };
         let mut word = [0; 1];
-        match self.0.read_exact(&mut word) {
+        match gate.read_exact(&mut word) {
             Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
                 process::exit(i32::from(Refused::OWN))
             }
@@ -158,30 +163,65 @@ pub fn start(entry: Entry, job: impl FnOnce(Gate) -> Refused) -> Result<Waiting>
     let theirs = Cell::new(Some((go, status)));
     let inside = || {
         drop(theirs.take());
-        let refused = job(Gate(gate.into()));
+        let refused = job(Gate(Some(gate.into())));
         let mut text = vec![refused.code];
         text.extend(refused.why.as_bytes());
         let _ = File::from(say).write_all(&text);
         i32::from(refused.code)
     };
-    let child = match entry.joined.is_empty() {
-        true => process::fork(entry.new, inside).map_err(failed)?,
-        false => by_envoy(&entry, inside)?,
-    };
+    let fork = |flags| process::fork(flags, inside).map(Child::leave);
+    let child = by_envoy(&entry, fork)?;
     match theirs.take() {
         Some((go, status)) => Ok(Waiting { child, gate: go.into(), status: status.into() }),
         None => Err(Error::new(Kind::Failed, "start a process", "its pipes are gone")),
     }
 }
 
-/// The envoy shares our memory, and we wait while it is away: it costs no copy of ours.
-fn by_envoy(entry: &Entry, inside: impl FnOnce() -> i32) -> Result<Child> {
-    nix::sys::prctl::set_dumpable(false).map_err(entering)?;
-    let made = process::errand(|| {
-        entry.joined.iter().try_for_each(|(fd, kinds)| setns(fd, *kinds))?;
-        process::fork(entry.new | CloneFlags::CLONE_PARENT, inside).map(Child::leave)
+/// Starts a process that runs `job` inside, and has executed its program when this returns:
+/// nothing is to be put on record or set up from outside before, so there is no gate, and
+/// shim sleeps meanwhile. The caller has one thread.
+pub fn execute(
+    entry: Entry,
+    job: impl FnOnce(Gate) -> Refused,
+) -> std::result::Result<Child, Refused> {
+    let run = |flags| process::errand(flags, || job(Gate(None)));
+    let mut refused = None;
+    let child = by_envoy(&entry, |flags| {
+        let (pid, came_back) = run(flags)?;
+        refused = came_back;
+        Ok(pid)
     });
-    let made = made.and_then(|made| made);
+    let child = child.map_err(|error| Refused::own(&error))?;
+    match refused {
+        None => Ok(child),
+        Some(refused) => {
+            let _ = child.wait();
+            Err(refused)
+        }
+    }
+}
+
+/// A child that `make` makes with these flags: in the namespaces that are joined by way of
+/// an envoy, which shares our memory while we sleep and costs no copy of it.
+fn by_envoy(
+    entry: &Entry,
+    make: impl FnOnce(CloneFlags) -> std::result::Result<i32, Errno>,
+) -> Result<Child> {
+    if entry.joined.is_empty() {
+        let failed = |errno| Error::errno("start a process", errno as i32);
+        return make(entry.new).map(process::adopt).map_err(failed);
+    }
+    nix::sys::prctl::set_dumpable(false).map_err(entering)?;
+    // With the descriptors shared, what the envoy drops is closed.
+    let envoy = process::errand(CloneFlags::CLONE_FILES, || {
+        entry.joined.iter().try_for_each(|(fd, kinds)| setns(fd, *kinds))?;
+        make(entry.new | CloneFlags::CLONE_PARENT)
+    });
+    let made = envoy.and_then(|(pid, made)| {
+        let _ = process::adopt(pid).wait();
+        // Nothing: it was killed before it was done.
+        made.unwrap_or(Err(Errno::EINTR))
+    });
     // Only who is inside must not be traced; the child that is has kept it.
     let _ = nix::sys::prctl::set_dumpable(true);
     made.map(process::adopt).map_err(entering)

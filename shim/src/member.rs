@@ -64,9 +64,8 @@ pub fn run(shim: &Shim, wish: &Wish) -> Result<i32, Refused> {
     let chosen = join::choose(shim, &wish.modes).map_err(own)?;
     let program = program(shim, wish).map_err(own)?;
     if wish.name.is_none() {
-        let waiting = start(chosen.entry, chosen.shm, wish, program).map_err(own)?;
-        foreground::hand_over(&waiting.child).map_err(own)?;
-        let child = waiting.go()?;
+        let child = execute(chosen.entry, chosen.shm, wish, program)?;
+        foreground::hand_over(&child).map_err(own)?;
         return foreground::attend(child).map(|(code, _)| code).map_err(own);
     }
     let held = claim(shim, wish, &chosen).map_err(own)?;
@@ -182,7 +181,39 @@ pub fn remove(shim: &Shim, name: &str, id: &str) -> Result<()> {
     }
 }
 
+/// Up to its gate.
 fn start(entry: Entry, shm: Shm, wish: &Wish, mut program: Program) -> Result<enter::Waiting> {
+    let entry = mounted(entry, shm, wish, &mut program);
+    let lo = has_own_lo(&entry);
+    let waiting = enter::start(entry, |gate| program.run(gate))?;
+    if lo {
+        let netns = podkeel_netsetup::kernel::Netns::of_process(waiting.child.pid())?;
+        podkeel_netsetup::verbs::loopback(&netns)?;
+    }
+    Ok(waiting)
+}
+
+/// Until it has executed its program.
+fn execute(
+    entry: Entry,
+    shm: Shm,
+    wish: &Wish,
+    mut program: Program,
+) -> std::result::Result<Child, Refused> {
+    if has_own_lo(&entry) {
+        return start(entry, shm, wish, program).map_err(|e| Refused::own(&e))?.go();
+    }
+    let entry = mounted(entry, shm, wish, &mut program);
+    enter::execute(entry, |gate| program.run(gate))
+}
+
+/// Whether there will be a network namespace of its own, whose lo is to be set up.
+fn has_own_lo(entry: &Entry) -> bool {
+    entry.new.contains(crate::ns::flag(NsKind::Net))
+}
+
+/// With the mounts that were asked for.
+fn mounted(entry: Entry, shm: Shm, wish: &Wish, program: &mut Program) -> Entry {
     // A pid namespace of others, or of its own: then /proc shows that one.
     let pid = crate::ns::flag(NsKind::Pid);
     let other_pids =
@@ -191,14 +222,7 @@ fn start(entry: Entry, shm: Shm, wish: &Wish, mut program: Program) -> Result<en
         program.proc = other_pids;
         program.shm = shm;
     }
-    let new = entry.new | program.new_namespaces();
-    let lo = entry.new.contains(crate::ns::flag(NsKind::Net));
-    let waiting = enter::start(Entry { new, ..entry }, |gate| program.run(gate))?;
-    if lo {
-        let netns = podkeel_netsetup::kernel::Netns::of_process(waiting.child.pid())?;
-        podkeel_netsetup::verbs::loopback(&netns)?;
-    }
-    Ok(waiting)
+    Entry { new: entry.new | program.new_namespaces(), ..entry }
 }
 
 /// Everything of it that can be wrong is found here, before anything is started.

@@ -139,17 +139,18 @@ pub fn fork(flags: CloneFlags, job: impl FnOnce() -> i32) -> Result<Child, Errno
     }
 }
 
-/// Bytes of the stack of an envoy: it makes a few system calls, and its own child goes on
-/// with a copy of it.
-const ENVOY_STACK: usize = 256 * 1024;
+/// Bytes of the stack of an errand's process: a few system calls, and perhaps an error's words.
+const ERRAND_STACK: usize = 256 * 1024;
 
-/// Runs `job` in a process that shares all memory with this one, which waits meanwhile:
-/// what a thread would be, but with namespaces and children of its own, and without a
-/// copy of the page tables. Returns what `job` did; the process has ended by then.
-pub fn errand<T>(job: impl FnOnce() -> T) -> Result<T, Errno> {
+/// Runs `job` in a child process, in new namespaces of these kinds, that shares all memory
+/// with this one: what a thread would be, but with namespaces and children of its own. No
+/// page table is copied, and no page afterwards. This process sleeps until the other has
+/// ended or executed a program. Returns its pid, for the caller to wait for, and what `job`
+/// did if it came back: it didn't if it executed a program, or was killed.
+pub fn errand<T>(flags: CloneFlags, job: impl FnOnce() -> T) -> Result<(i32, Option<T>), Errno> {
     struct Errand<J, T>(Option<J>, Option<T>);
     extern "C" fn run<T, J: FnOnce() -> T>(errand: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: `errand` below, of this very type; who made it waits, so it is ours alone.
+        // SAFETY: `errand` below, of this very type; who made it sleeps, so it is ours alone.
         let errand = unsafe { &mut *errand.cast::<Errand<J, T>>() };
         errand.1 = errand.0.take().map(|job| job());
         0
@@ -160,23 +161,20 @@ pub fn errand<T>(job: impl FnOnce() -> T) -> Result<T, Errno> {
         run::<T, J>
     }
     let mut errand = Errand(Some(job), None);
-    let mut stack = vec![0u128; ENVOY_STACK / size_of::<u128>()];
-    // With its memory it shares the descriptors: what it drops is closed.
-    let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK | libc::SIGCHLD;
+    let mut stack = vec![0u128; ERRAND_STACK / size_of::<u128>()];
+    let flags = flags.bits() | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let start = entry(&errand);
     let top = stack.as_mut_ptr_range().end;
     let argument = (&raw mut errand).cast();
-    // SAFETY: with CLONE_VFORK this process sleeps until the other has ended (or executed
-    // a program), so nothing that both have is used by both at once: not `errand`, not the
-    // C library's locks, not errno. The stack is the other's alone, large enough, and lives
-    // until then.
+    // SAFETY: with CLONE_VFORK this process sleeps until the other has ended or executed a
+    // program, so nothing that both have is used by both at once: not `errand`, not the C
+    // library's locks, not errno. The stack is the other's alone, large enough, and lives
+    // until then. One errand may have another made: then all but the last one sleep.
     let pid = unsafe { libc::clone(start, top.cast(), flags, argument) };
-    if pid < 0 {
-        return Err(Errno::last());
+    match pid {
+        -1 => Err(Errno::last()),
+        pid => Ok((pid, errand.1)),
     }
-    while waitpid(Pid::from_raw(pid), None) == Err(Errno::EINTR) {}
-    // None: it was killed before it was done.
-    errand.1.ok_or(Errno::EINTR)
 }
 
 /// A child that another process of ours has made with CLONE_PARENT.

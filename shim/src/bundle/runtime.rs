@@ -62,17 +62,24 @@ fn candidates(word: &str) -> Vec<PathBuf> {
     dirs.map(|dir| dir.join(word)).collect()
 }
 
-/// Starts it, up to its gate. Its output goes to `log`, or where ours goes.
+/// The variable that a runtime has, and all that it forks, while it makes a container.
+pub(super) fn mark(id: &str) -> String {
+    format!("PODKEEL_CONTAINER={id}")
+}
+
+/// Starts it, up to its gate. Its output goes to `log`, or where ours goes. One that makes
+/// a container is marked as the maker of that.
 pub(super) fn start(
     shim: &Shim,
     runtime: &Path,
     words: &[&OsStr],
     log: Option<File>,
+    makes: Option<&str>,
 ) -> Result<Waiting> {
     let all = [runtime.as_os_str()].into_iter().chain(words.iter().copied());
     let program = Program {
         words: all.map(c_string).collect::<Result<_>>()?,
-        env: environment(shim)?,
+        env: environment(shim, makes)?,
         path: OsString::new(),
         workdir: None,
         user: None,
@@ -88,7 +95,7 @@ pub(super) fn start(
 
 /// The caller's environment, and the roots of state as we have them: netsetup as a hook of
 /// the bundle is to find the same. A monitor has none of it; runtimes look for programs.
-fn environment(shim: &Shim) -> Result<Vec<CString>> {
+fn environment(shim: &Shim, makes: Option<&str>) -> Result<Vec<CString>> {
     let Roots { run, netns, leases, conf } = &shim.context.roots;
     let conf = std::env::join_paths(conf).unwrap_or_default();
     let mut env: BTreeMap<OsString, OsString> =
@@ -101,9 +108,9 @@ fn environment(shim: &Shim) -> Result<Vec<CString>> {
     let words = env.into_iter().map(|(mut word, value)| {
         word.push("=");
         word.push(value);
-        c_string(&word)
+        word
     });
-    words.collect()
+    words.chain(makes.map(|id| mark(id).into())).map(|word| c_string(&word)).collect()
 }
 
 fn c_string(word: &OsStr) -> Result<CString> {
@@ -177,7 +184,7 @@ fn run(shim: &Shim, runtime: &Path, words: &[&OsStr]) -> Result<(WaitStatus, Str
     let what = || format!("run {}", runtime.display());
     let mut said = File::from(memfd_create("said", MemfdFlags::CLOEXEC).ctx(what)?);
     let log = said.try_clone().ctx(what)?;
-    let child = start(shim, runtime, words, Some(log))?.go().map_err(Refused::into_error)?;
+    let child = start(shim, runtime, words, Some(log), None)?.go().map_err(Refused::into_error)?;
     let ended = wait_for(child)?;
     let mut text = Vec::new();
     said.rewind().and_then(|()| said.read_to_end(&mut text)).ctx(what)?;
