@@ -68,7 +68,7 @@ pub struct Tally {
     pub survived: usize,
     /// Calls that never fail (see [`Failure::Never`]).
     pub unfailing: usize,
-    /// Calls at which it wasn't killed: the one before only looks.
+    /// Calls at which it wasn't killed: the one before did nothing that outlives it.
     pub same: usize,
     /// Calls before the first that was tried (see [`for_every_point_of`]).
     pub skipped: usize,
@@ -128,7 +128,12 @@ pub fn for_every_point_of(
     let last = if part.kill.is_some() { usize::MAX } else { 0 };
     for n in (first..last).step_by(part.every) {
         // Behind a call that did nothing to the world it dies as before that one.
-        if n > first && calls.get(n - 2).is_some_and(|c| part.passes_over && c.only_looks()) {
+        // What others of its processes see of the call is still there if only one dies.
+        let nothing = |c: &Syscall| match part.kill {
+            Some(Harm::Kill) => c.ends_with_its_process(),
+            _ => c.only_looks(),
+        };
+        if n > first && part.passes_over && calls.get(n - 2).is_some_and(nothing) {
             tally.same += 1;
             continue;
         }
@@ -160,7 +165,7 @@ pub fn for_every_point_of(
     let seconds = tally.took.as_secs_f64();
     println!(
         "{label}: {} kill points, {} fail points ({} of them survived by the program; {} calls \
-         cannot fail; {} calls left to another test; {} follow one that only looks) in {seconds:.1} s, {:.0} points/s",
+         cannot fail; {} calls left to another test; {} follow one that leaves nothing) in {seconds:.1} s, {:.0} points/s",
         tally.kills,
         tally.fails,
         tally.survived,

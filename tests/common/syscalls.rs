@@ -71,6 +71,38 @@ impl Syscall {
         }
     }
 
+    /// Whether all that it does ends with the process that makes it: a descriptor, a lock,
+    /// a place to be in. If that one dies, and all that share it, it was never made.
+    pub fn ends_with_its_process(&self) -> bool {
+        let own = [
+            "socket",
+            "bind",
+            "setsockopt",
+            "getsockopt",
+            "getsockname",
+            "recvfrom",
+            "recvmsg",
+            "close",
+            "close_range",
+            "dup",
+            "dup2",
+            "dup3",
+            "flock",
+            "setns",
+            "prctl",
+            "umask",
+            "nanosleep",
+            "clock_nanosleep",
+            "sched_yield",
+            "set_robust_list",
+            "set_tid_address",
+            "rseq",
+            "arch_prctl",
+            "futex",
+        ];
+        self.only_looks() || own.contains(&self.name.as_str())
+    }
+
     /// How this call can fail.
     pub fn failure(&self) -> Failure {
         let command = i32::try_from(self.args[1]).unwrap_or(-1);

@@ -22,6 +22,8 @@
 //! - A killed run that has left the world as it was (all of it is compared) needs no
 //!   recovery: there is nothing to recover from, and the next add finds what the one
 //!   before it found. So recovery and the new add run from the first that has changed it.
+//! - Behind a call that leaves nothing (it only looked, or what it did ends with the
+//!   process) a killed run has done to the world what one killed at that call has.
 //! - The run-time's start before `main` is the same in all scenes; its points are run in
 //!   the first scene only (`Scene::skip`).
 

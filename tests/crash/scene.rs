@@ -173,7 +173,7 @@ impl Scene {
         self.touched = fail;
         let scene = RefCell::new(self);
         for_every_point_of(
-            &Part { kill, fail, first: &first, every: 1, passes_over: false },
+            &Part { kill, fail, first: &first, every: 1, passes_over: true },
             label,
             &|| make.program(),
             &mut || scene.borrow_mut().prepare(),
