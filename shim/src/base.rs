@@ -218,11 +218,6 @@ fn addresses(result: &serde_json::Value) -> Vec<String> {
 /// Starts a new pause for a base whose last one has ended. Namespaces that are pinned
 /// are entered; the pid namespace is a new one.
 pub fn restart(shim: &Shim, held: &mut Held) -> Result<Child> {
-    let what = format!("start {}", held.container.name);
-    if !held.container.pause {
-        let why = "it is a pod of pinned namespaces, without a pause";
-        return Err(Error::input(what, why));
-    }
     let mut joined: Vec<(OwnedFd, CloneFlags)> = Vec::new();
     let mut new = CloneFlags::CLONE_NEWNS;
     for (kind, space) in &held.container.namespaces {

@@ -12,28 +12,36 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::process::{self, Child, News};
 
-/// Those that are passed on. TTIN and TTOU are the terminal's own affair, and KILL and
-/// STOP can't be caught.
-const FORWARDED: [Signal; 13] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
-    Signal::SIGCONT,
-    Signal::SIGTSTP,
-    Signal::SIGWINCH,
-    Signal::SIGURG,
-    Signal::SIGPROF,
-    Signal::SIGVTALRM,
+/// Those that aren't passed on: what the kernel says of shim itself (its own faults, its
+/// broken pipes, its own limits), TTIN and TTOU, which are the terminal's own affair, and
+/// CHLD. KILL and STOP can't be caught.
+const KEPT: [Signal; 13] = [
+    Signal::SIGILL,
+    Signal::SIGTRAP,
+    Signal::SIGABRT,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGSEGV,
+    Signal::SIGSYS,
+    Signal::SIGPIPE,
+    Signal::SIGXCPU,
+    Signal::SIGXFSZ,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+    Signal::SIGCHLD,
 ];
+
+/// All others, the real-time ones among them.
+fn forwarded() -> SigSet {
+    let mut set = SigSet::all();
+    KEPT.into_iter().for_each(|signal| set.remove(signal));
+    set
+}
 
 /// Blocks what is fetched later, and returns the mask that was.
 pub fn hold_signals() -> Result<SigSet> {
     let failed = |e: Errno| Error::errno("block signals", e as i32);
-    let mut set: SigSet = FORWARDED.into_iter().collect();
+    let mut set = forwarded();
     set.add(Signal::SIGCHLD);
     set.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(failed)
 }
@@ -43,13 +51,10 @@ pub fn hold_signals() -> Result<SigSet> {
 /// and as the child has it blocked, the second one adds nothing.
 pub fn hand_over(child: &Child) -> Result<()> {
     let failed = |e: Errno| Error::errno("fetch signals", e as i32);
-    let set: SigSet = FORWARDED.into_iter().collect();
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-    let signals = SignalFd::with_flags(&set, flags).map_err(failed)?;
+    let signals = SignalFd::with_flags(&forwarded(), flags).map_err(failed)?;
     while let Some(info) = signals.read_signal().map_err(failed)? {
-        if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
-            let _ = child.signal(signal);
-        }
+        let _ = child.signal(info.ssi_signo as i32);
     }
     Ok(())
 }
@@ -69,7 +74,7 @@ pub fn attend_and(child: Child, look: impl FnMut() -> bool) -> Result<(i32, Opti
 /// by nohup's wish) and QUIT end it, too.
 pub fn attend_pause(child: Child) -> Result<(i32, Option<i32>)> {
     let translate = |signal| match signal {
-        Signal::SIGHUP | Signal::SIGQUIT if !process::ignored_at_start(signal) => Signal::SIGTERM,
+        libc::SIGHUP | libc::SIGQUIT if !process::ignored_at_start(signal) => libc::SIGTERM,
         other => other,
     };
     attend_as(child, translate, || false)
@@ -77,11 +82,11 @@ pub fn attend_pause(child: Child) -> Result<(i32, Option<i32>)> {
 
 fn attend_as(
     mut child: Child,
-    translate: impl Fn(Signal) -> Signal,
+    translate: impl Fn(i32) -> i32,
     mut look: impl FnMut() -> bool,
 ) -> Result<(i32, Option<i32>)> {
     let failed = |e: Errno| Error::errno("wait for the process", e as i32);
-    let mut set: SigSet = FORWARDED.into_iter().collect();
+    let mut set = forwarded();
     set.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).map_err(failed)?;
     let mut looking = true;
@@ -102,8 +107,8 @@ fn attend_as(
             continue;
         }
         let Some(info) = signals.read_signal().map_err(failed)? else { continue };
-        let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else { continue };
-        if signal == Signal::SIGCHLD || (from_terminal(info.ssi_code) && same_group(&child)) {
+        let signal = info.ssi_signo as i32;
+        if signal == libc::SIGCHLD || (from_terminal(info.ssi_code) && same_group(&child)) {
             continue;
         }
         // Only a child that is still there, or not yet waited for, is signalled.

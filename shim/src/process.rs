@@ -42,9 +42,12 @@ impl Child {
         self.pid.as_raw()
     }
 
-    /// Sends it a signal. Until it was waited for, its pid is nobody else's.
-    pub fn signal(&self, signal: Signal) -> Result<(), Errno> {
-        kill(self.pid, signal)
+    /// Sends it a signal by number, real-time ones too. Until it was waited for, its pid is
+    /// nobody else's.
+    pub fn signal(&self, signal: i32) -> Result<(), rustix::io::Errno> {
+        use rustix::{io::Errno, process::Pid, process::kill_process};
+        let pid = Pid::from_raw(self.pid.as_raw()).ok_or(Errno::SRCH)?;
+        kill_process(pid, numbered(signal)?)
     }
 
     /// Waits until it has ended.
@@ -97,12 +100,15 @@ impl Drop for Child {
 
 /// Sends a signal by number, real-time ones too, to the process of a pidfd.
 pub fn send(to: impl AsFd, signal: i32) -> Result<(), rustix::io::Errno> {
+    rustix::process::pidfd_send_signal(to, numbered(signal)?)
+}
+
+fn numbered(signal: i32) -> Result<rustix::process::Signal, rustix::io::Errno> {
     if !(1..=libc::SIGRTMAX()).contains(&signal) {
         return Err(rustix::io::Errno::INVAL);
     }
     // SAFETY: it is the number of a signal, and is only sent.
-    let signal = unsafe { rustix::process::Signal::from_raw_unchecked(signal) };
-    rustix::process::pidfd_send_signal(to, signal)
+    Ok(unsafe { rustix::process::Signal::from_raw_unchecked(signal) })
 }
 
 /// Runs `job` in a child process, in new namespaces of these kinds; its result
@@ -224,7 +230,7 @@ pub fn restore_signals(mask: &SigSet) {
 
 /// Whether whoever started us had this signal ignored (nohup, `trap ''`). Of SIGPIPE
 /// that can't be told: Rust's start ignores it.
-pub fn ignored_at_start(which: Signal) -> bool {
+pub fn ignored_at_start(signal: i32) -> bool {
     use std::sync::OnceLock;
     static IGNORED: OnceLock<u64> = OnceLock::new();
     let ignored = *IGNORED.get_or_init(|| {
@@ -232,7 +238,7 @@ pub fn ignored_at_start(which: Signal) -> bool {
         let field = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
         field.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
     });
-    ignored >> (which as i32 - 1) & 1 == 1
+    ignored >> (signal - 1) & 1 == 1
 }
 
 /// A program that is held in memory. The file that it runs from is sealed: nobody who

@@ -48,6 +48,9 @@ fn passed_on_to_the_program() {
             };
             assert_eq!(line(), "ready");
             let pid = child.id().cast_signed();
+            let real_time = libc::SIGRTMIN() + 1;
+            sh_out(&format!("kill -{real_time} {pid}"));
+            assert_eq!(line(), real_time.to_string());
             for signal in [
                 Signal::SIGHUP,
                 Signal::SIGINT,

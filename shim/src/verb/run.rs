@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use nix::sys::signal::Signal;
 use podkeel_netsetup::error::{Error, Kind, Result};
 
 use crate::cli::Run;
@@ -12,11 +11,10 @@ use crate::{Shim, alive, base, foreground, process};
 /// Starts it. Returns the exit code: 0, or pause's own where shim stays in the foreground.
 pub fn run(shim: &Shim, wish: &Run) -> Result<i32> {
     // Until it runs, a signal rolls back; then it is for pause.
-    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
         if process::ignored_at_start(signal) {
             continue;
         }
-        let signal = signal as i32;
         let flag = Arc::clone(&shim.context.signal);
         signal_hook::flag::register_usize(signal, flag, signal as usize)
             .map_err(|e| Error::io(format!("catch signal {signal}"), &e))?;
