@@ -10,7 +10,8 @@
 //! around every run: `prepare()` before it, `verify(&point)` after it. The first
 //! point at which `verify` finds a fault ends the test with the words that are
 //! needed to see it again: `PODKEEL_CRASH_POINT=kill:17`, `=fail:17` or
-//! `=fail:17:ENOSPC` runs only that one.
+//! `=fail:17:ENOSPC` runs only that one. `PODKEEL_CRASH_EVERY=1` runs all of a test that
+//! tries some only.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +24,9 @@ use super::trace::{self, Action, Outcome, Program};
 
 /// Runs only the point that it names.
 const POINT: &str = "PODKEEL_CRASH_POINT";
+
+/// Each so manieth point, whatever the test itself says: 1 for all.
+const EVERY: &str = "PODKEEL_CRASH_EVERY";
 
 /// What was done to a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +121,7 @@ pub fn for_every_point_of(
     verify: &mut dyn FnMut(&Point) -> Vec<String>,
 ) -> Tally {
     let only = std::env::var(POINT).ok();
+    let every = std::env::var(EVERY).map_or(part.every, |n| n.parse().expect(EVERY));
     let start = Instant::now();
     let mut tally = Tally::default();
     prepare();
@@ -126,7 +131,7 @@ pub fn for_every_point_of(
     assert!(first >= 1 && first <= calls.len(), "{label}: begins at {first} of {}", calls.len());
     tally.skipped = first - 1;
     let last = if part.kill.is_some() { usize::MAX } else { 0 };
-    for n in (first..last).step_by(part.every) {
+    for n in (first..last).step_by(every) {
         // Behind a call that did nothing to the world it dies as before that one.
         // What others of its processes see of the call is still there if only one dies.
         let nothing = |c: &Syscall| match part.kill {
@@ -157,7 +162,7 @@ pub fn for_every_point_of(
         tally.kills += 1;
     }
     if part.fail {
-        let points = (first..=usize::MAX).step_by(part.every);
+        let points = (first..=usize::MAX).step_by(every);
         fail_points(points, label, make, prepare, verify, &calls, only.as_deref(), &mut tally);
     }
     tally.took = start.elapsed();
