@@ -10,6 +10,7 @@ mod bridge;
 mod call;
 mod chain;
 mod delegate;
+mod differ;
 mod firewall;
 mod front;
 mod gc;

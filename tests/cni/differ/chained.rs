@@ -1,0 +1,138 @@
+//! Cases of the plugins that add to an interface: portmap and tuning, after a bridge.
+
+use serde_json::{Value, json};
+
+use super::super::call::with;
+use super::cases::{Case, br, conf};
+
+/// All cases of this file.
+pub(super) fn all() -> Vec<Case> {
+    [portmap(), portmap_bad(), tuning(), tuning_bad()].concat()
+}
+
+/// A plugin after a bridge.
+fn after(version: &str, kind: &str, more: Value, label: &str) -> Case {
+    let bridge = br(version, json!({"isGateway": true, "dns": {"nameservers": ["10.77.0.1"]}}));
+    Case { before: vec![bridge], ..Case::new(conf(version, kind, more), label) }
+}
+
+fn ports(mappings: Value, more: Value, label: &str) -> Case {
+    let asked = json!({"capabilities": {"portMappings": true}, "runtimeConfig": {"portMappings": mappings}});
+    after("1.0.0", "portmap", with(asked, more), label)
+}
+
+fn tcp() -> Value {
+    json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp"})
+}
+
+fn portmap() -> Vec<Case> {
+    let mapping = |more: Value| json!([with(tcp(), more)]);
+    let mut all: Vec<Case> = ["0.3.0", "0.3.1", "0.4.0", "1.0.0"]
+        .iter()
+        .map(|v| after(v, "portmap", json!({"runtimeConfig": {"portMappings": [tcp()]}}), "tcp"))
+        .collect();
+    all.extend([
+        ports(mapping(json!({"protocol": "udp"})), json!({}), "udp"),
+        ports(mapping(json!({"protocol": "sctp"})), json!({}), "sctp"),
+        ports(mapping(json!({"protocol": "TCP"})), json!({}), "TCP"),
+        ports(mapping(json!({"hostIP": "198.18.0.1"})), json!({}), "hostIP"),
+        ports(mapping(json!({"hostIP": "127.0.0.1"})), json!({}), "hostIP of localhost"),
+        ports(mapping(json!({"hostIP": "0.0.0.0"})), json!({}), "hostIP of all"),
+        ports(mapping(json!({"hostIP": "::"})), json!({}), "hostIP of the other family"),
+        ports(
+            json!([tcp(), {"hostPort": 8081, "containerPort": 81, "protocol": "udp"}]),
+            json!({}),
+            "two",
+        ),
+        ports(
+            json!([tcp(), {"hostPort": 8080, "containerPort": 80, "protocol": "udp"}]),
+            json!({}),
+            "a port of both protocols",
+        ),
+        ports(json!([]), json!({}), "none"),
+        ports(json!(null), json!({}), "null"),
+        ports(mapping(json!({"hostPort": 0})), json!({}), "hostPort of 0"),
+        ports(mapping(json!({})), json!({"snat": false}), "no snat"),
+        ports(mapping(json!({})), json!({"masqAll": true}), "masqAll"),
+        ports(mapping(json!({})), json!({"markMasqBit": 7}), "markMasqBit"),
+        ports(mapping(json!({})), json!({"externalSetMarkChain": "X"}), "externalSetMarkChain"),
+        ports(mapping(json!({})), json!({"conditionsV4": ["-s", "198.18.0.0/24"]}), "conditionsV4"),
+        ports(mapping(json!({})), json!({"backend": "iptables"}), "backend"),
+        after("1.0.0", "portmap", json!({}), "no runtimeConfig"),
+    ]);
+    all
+}
+
+fn portmap_bad() -> Vec<Case> {
+    let mapping = |more: Value| json!([with(tcp(), more)]);
+    let bad = |more: Value, label: &str| ports(mapping(more), json!({}), &format!("bad: {label}"));
+    let mut all = vec![
+        bad(json!({"hostPort": 70000}), "hostPort of 70000"),
+        bad(json!({"hostPort": -1}), "hostPort of -1"),
+        bad(json!({"containerPort": 0}), "containerPort of 0"),
+        bad(json!({"containerPort": 70000}), "containerPort of 70000"),
+        bad(json!({"protocol": "x"}), "protocol"),
+        bad(json!({"protocol": ""}), "no protocol"),
+        bad(json!({"hostIP": "x"}), "hostIP"),
+        ports(mapping(json!({})), json!({"markMasqBit": 32}), "bad: markMasqBit"),
+        ports(
+            mapping(json!({})),
+            json!({"markMasqBit": 7, "externalSetMarkChain": "X"}),
+            "bad: both marks",
+        ),
+        ports(json!([tcp(), tcp()]), json!({}), "bad: the same twice"),
+        ports(json!("x"), json!({}), "bad: portMappings in words"),
+    ];
+    let mut alone = ports(mapping(json!({})), json!({}), "bad: no prevResult");
+    alone.before = Vec::new();
+    all.push(alone);
+    all
+}
+
+fn tune(more: Value, label: &str) -> Case {
+    after("1.0.0", "tuning", more, label)
+}
+
+fn tuning() -> Vec<Case> {
+    let mac = "02:00:00:00:00:01";
+    let mut all: Vec<Case> = ["0.3.0", "0.3.1", "0.4.0", "1.0.0"]
+        .iter()
+        .map(|v| after(v, "tuning", json!({"mtu": 1400}), "mtu"))
+        .collect();
+    all.extend([
+        tune(json!({}), "plain"),
+        tune(json!({"promisc": true}), "promisc"),
+        tune(json!({"promisc": false}), "promisc off"),
+        tune(json!({"allmulti": true}), "allmulti"),
+        tune(json!({"mtu": 1400}), "mtu, netns lost").verbs(&["ADD", "DEL"]),
+        tune(json!({"mac": mac}), "mac"),
+        tune(json!({"runtimeConfig": {"mac": mac}}), "mac of runtimeConfig"),
+        tune(json!({"args": {"cni": {"mac": mac}}}), "mac of args"),
+        tune(json!({}), "mac of CNI_ARGS").args("MAC=02:00:00:00:00:01"),
+        tune(json!({"sysctl": {"net.core.somaxconn": "77"}}), "sysctl"),
+        tune(json!({"sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}}), "sysctl of IFNAME"),
+        tune(json!({"sysctl": {"net/ipv4/conf/eth0/arp_filter": "1"}}), "sysctl with slashes"),
+        tune(json!({"sysctl": {"net.ipv4.conf.all.arp_filter": "1", "net.ipv4.conf.eth0.arp_announce": "2"}}), "two sysctls"),
+        tune(json!({"sysctl": {}}), "no sysctl"),
+        tune(json!({"dataDir": "/run/tuning"}), "dataDir"),
+    ]);
+    all
+}
+
+fn tuning_bad() -> Vec<Case> {
+    let mut all = vec![
+        tune(json!({"sysctl": {"net.none.such": "1"}}), "bad: no such sysctl"),
+        tune(json!({"sysctl": {"kernel.hostname": "x"}}), "bad: a sysctl of the host"),
+        tune(json!({"sysctl": {"net.core.somaxconn": "x"}}), "bad: a sysctl's value"),
+        tune(json!({"sysctl": {"net.ipv4/../../kernel.hostname": "1"}}), "bad: a sysctl's path"),
+        tune(json!({"sysctl": {"net.core.somaxconn": 77}}), "bad: a sysctl's value is a number"),
+        tune(json!({"mac": "x"}), "bad: mac"),
+        tune(json!({"mtu": -1}), "bad: mtu of -1"),
+        tune(json!({"mtu": 99_999_999}), "bad: mtu of 99999999"),
+        tune(json!({"promisc": "x"}), "bad: promisc in words"),
+    ];
+    let mut alone = tune(json!({"mtu": 1400}), "bad: no prevResult");
+    alone.before = Vec::new();
+    all.push(alone);
+    all
+}

@@ -1,0 +1,31 @@
+//! Cases that no plugin gets to see: they are decided at the front.
+
+use serde_json::{Value, json};
+
+use super::super::call::with;
+use super::cases::{Case, conf, v4};
+
+/// All cases of this file.
+pub(super) fn all() -> Vec<Case> {
+    let mut all = Vec::new();
+    for kind in ["bridge", "ptp", "loopback", "host-local", "static", "portmap", "tuning"] {
+        let of = |more: Value, label: &str| {
+            Case::new(
+                conf("1.0.0", kind, with(json!({"ipam": v4(), "bridge": "br-cni"}), more)),
+                label,
+            )
+        };
+        all.push(of(json!({}), "VERSION").verbs(&["VERSION"]));
+        all.push(of(json!({"cniVersion": "9.9.9"}), "bad: version").verbs(&["ADD"]));
+        all.push(of(json!({"name": "a/b"}), "bad: name").verbs(&["ADD"]));
+        all.push(of(json!({"name": ""}), "bad: no name").verbs(&["ADD"]));
+        let mut case = of(json!({}), "bad: no JSON").verbs(&["ADD", "DEL"]);
+        case.stdin = "{";
+        all.push(case);
+        let mut case = of(json!({}), "bad: interface's name").verbs(&["ADD", "DEL"]);
+        case.ifname = "a-name-that-is-too-long";
+        all.push(case);
+        all.push(of(json!({}), "bad: a verb").verbs(&["NONE"]));
+    }
+    all
+}
