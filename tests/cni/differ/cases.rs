@@ -288,7 +288,6 @@ fn host_local() -> Vec<Case> {
             "mkdir -p /run/rootless/leases/net; for i in 2 3; do printf 'x\\r\\neth0' >/run/rootless/leases/net/10.77.0.$i; done"),
         lease("1.0.0", flat(), json!({}), "last_reserved_ip").given(
             "mkdir -p /run/rootless/leases/net; printf 10.77.0.99 >/run/rootless/leases/net/last_reserved_ip.0"),
-        lease("1.0.0", flat(), json!({}), "a repeated ADD").verbs(&["ADD", "ADD", "DEL"]),
     ]);
     all
 }
