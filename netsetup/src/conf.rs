@@ -40,7 +40,7 @@ use serde_json::Value;
 pub use self::{
     allowlist::allow,
     bridge::Bridge,
-    call::{Args, Call, NAMES, call, decode, name_of, prev_of, type_of, version_of},
+    call::{Args, Call, NAMES, call, call_by_names, decode, name_of, prev_of, type_of, version_of},
     chained::{Firewall, LinkSettings, Portmap, Tuning},
     host_local::HostLocal,
     ipam::{Ipam, Route},

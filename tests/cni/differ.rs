@@ -1,13 +1,14 @@
 //! The reference and ours, asked the same in equal worlds.
 //!
 //! ```text
-//! cases   plugin x key x value x version, good and bad      what is asked
-//! see     results, codes, files, both namespaces, as words  what is seen
-//! table   docs/cni-differences.md                           what may differ, and why
+//! cases    plugin x key x value x version, good and bad      what is asked
+//! see      results, codes, files, both namespaces, as words  what is seen
+//! packets  who reaches whom, with which source address
+//! table    docs/cni-differences.md                           what may differ, and why
 //! ```
 //!
-//! Each case is run twice, each time with a host and a pod of its own: ADD, CHECK, DEL,
-//! DEL once more. A line of difference that no pattern of the table matches is a failure;
+//! Each case is run twice, each time with a host and a pod that are as new: ADD, CHECK,
+//! DEL, DEL once more. A line of difference that no pattern of the table matches is a failure;
 //! so is a pattern that no line matches any more.
 //!
 //! One case alone: `PODKEEL_DIFFER='bridge 1.0.0 mtu*'` (a pattern) tells what differs in
@@ -16,6 +17,7 @@
 mod cases;
 mod chained;
 mod front;
+mod packets;
 mod see;
 mod table;
 
@@ -28,8 +30,9 @@ use super::call::{ours, reference};
 use super::common::dump::glob;
 use super::common::{Kind, worlds};
 
-/// Worlds at once: as many as the smallest machine that this runs on has processors.
-const SLICES: &[usize] = &[0, 1];
+/// Worlds at once: more than a small machine has processors, for a plugin waits for the
+/// kernel most of its time.
+const SLICES: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7];
 
 #[test]
 fn nothing_differs_but_what_the_table_says() {
@@ -65,10 +68,10 @@ fn used_file(slice: usize) -> PathBuf {
 fn compare<'a>(slice: usize, cases: impl Iterator<Item = &'a cases::Case>) {
     let (table, sides) = (table::read(), [reference(), ours()]);
     let (mut used, mut wrong, mut count) = (BTreeSet::new(), Vec::new(), 0);
-    let began = Instant::now();
+    let (began, mut stage) = (Instant::now(), see::Stage::default());
     for case in cases {
         count += 1;
-        let [theirs, ours] = sides.each_ref().map(|plugins| see::run(case, plugins));
+        let [theirs, ours] = sides.each_ref().map(|plugins| see::run(&mut stage, case, plugins));
         for line in see::differences(&theirs, &ours) {
             let entries: Vec<_> =
                 table.iter().filter(|e| e.covers(&case.name, &line)).map(|e| e.name()).collect();

@@ -132,6 +132,29 @@ impl Dump {
         all
     }
 
+    /// The objects of both that aren't the same in the other: what was, what is. Sysctls
+    /// that are the same are never made objects of: there are thousands.
+    pub fn against(&self, after: &Self) -> [BTreeMap<String, Attrs>; 2] {
+        let keep = |mine: BTreeMap<String, Attrs>, other: &Self| {
+            let same = |name: &str, attrs: &Attrs| other.objects.get(name) == Some(attrs);
+            mine.into_iter().filter(|(name, attrs)| !same(name, attrs)).collect()
+        };
+        [keep(self.objects_but(after), after), keep(after.objects_but(self), self)]
+    }
+
+    /// Changes attributes of every object that isn't a sysctl; what becomes `None` is left out.
+    pub fn retouch(&mut self, mut touch: impl FnMut(&str, Attrs) -> Option<Attrs>) {
+        let objects = std::mem::take(&mut self.objects).into_iter();
+        self.objects = objects
+            .filter_map(|(name, attrs)| touch(&name, attrs).map(|attrs| (name, attrs)))
+            .collect();
+    }
+
+    /// The objects that aren't sysctls.
+    pub fn plain(&self) -> &BTreeMap<String, Attrs> {
+        &self.objects
+    }
+
     /// Attributes of the object of this name.
     pub fn get(&self, name: &str) -> Option<Attrs> {
         self.objects().remove(name)

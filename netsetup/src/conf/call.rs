@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    CNI_VERSIONS, Ipam, Network, Plugin, Source, bridge, chained, ipam,
+    CNI_VERSIONS, HostLocal, Ipam, Network, Plugin, Source, bridge, chained, ipam,
     json::{self, Fault, Node, Object, Parsed},
     prev, ptp, read_name,
 };
@@ -149,6 +149,41 @@ fn in_words(fault: &Fault) -> Error {
 /// Errors: `Kind::Input`, `Kind::Unsupported` for what makes sense but isn't done.
 pub fn call(value: &Value, kind: &str, args: &Args) -> Result<Call> {
     read(value, kind, args).map_err(|fault| in_words(&fault))
+}
+
+/// The same where something is to be taken away and the configuration makes no sense: no
+/// more than names, and where leases lie.
+///
+/// Errors: `Kind::Input` without a name.
+pub fn call_by_names(value: &Value, kind: &str) -> Result<Call> {
+    let name = name_of(value)?;
+    let cni_version = version_of(value)?;
+    let word = |key: &str| value["ipam"][key].as_str().filter(|text| !text.is_empty());
+    let leases = || {
+        let data_dir =
+            word("dataDir").map(std::path::PathBuf::from).filter(|dir| dir.is_absolute());
+        Plugin::Ipam(Ipam::HostLocal(HostLocal { data_dir, ..HostLocal::default() }))
+    };
+    let plugin = match (kind, word("type")) {
+        ("host-local", _) | ("bridge" | "ptp", Some("host-local")) => Some(leases()),
+        ("bridge" | "ptp", Some("static") | None) => None,
+        ("bridge" | "ptp", Some(foreign)) => Some(Plugin::Ipam(Ipam::Foreign(foreign.to_owned()))),
+        _ => None,
+    };
+    Ok(Call {
+        network: Network {
+            name,
+            cni_version,
+            source: Source::Call(kind.to_owned()),
+            plugins: plugin.into_iter().collect(),
+            disable_check: false,
+            disable_gc: false,
+        },
+        ports: Vec::new(),
+        ips: Vec::new(),
+        mac: None,
+        valid: None,
+    })
 }
 
 fn read(value: &Value, kind: &str, args: &Args) -> Parsed<Call> {

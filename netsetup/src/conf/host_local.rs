@@ -11,9 +11,9 @@ use super::{
 use crate::ipam::{Range, RangeSet};
 
 /// Where a pod's addresses come from, and the routes that go with them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostLocal {
-    /// A pod gets one address of each set. Never empty, and no set is; the
+    /// A pod gets one address of each set. Of what was read never empty, and no set is; the
     /// ranges of a set are of one family, and no two ranges overlap.
     pub sets: Vec<RangeSet>,
     /// Routes in the pod.

@@ -91,6 +91,16 @@ fn asked_mac(request: &Request, conf: &conf::Bridge) -> Option<Mac> {
     if request.as_plugin { written.or(wished) } else { wished.or(written) }
 }
 
+/// When the interface comes up, with its addresses, the kernel tells the network whose they
+/// are now: neighbours may remember an earlier pod's link-layer address.
+fn announce(plan: Plan, request: &Request, v4: bool, v6: bool) -> Plan {
+    let of_pod = |plan: Plan, family, key| {
+        plan.own(Phase::Build, Side::Pod, conf_sysctl(family, &request.ifname, key, "1"))
+    };
+    plan.when(v4, |plan| of_pod(plan, "ipv4", "arp_notify"))
+        .when(v6, |plan| of_pod(plan, "ipv6", "ndisc_notify"))
+}
+
 /// Addresses, routes, forwarding and masquerade.
 pub fn addresses(
     request: &Request,
@@ -115,18 +125,19 @@ pub fn addresses(
         }
     });
     let plan = forward(plan, facts, forwards && v4, forwards && v6);
-    let plan = guard_v6(plan, request, has_ipv6(facts, mtu(request, conf, facts)), leases, v6)
+    let plan = guard_v6(plan, request, has_ipv6(facts, mtu(request, conf, facts)), leases, v6);
+    let plan = announce(plan, request, v4, v6)
+        .each(&leases.addrs, |plan, a| {
+            let dad = conf.enable_dad;
+            let address = Object::Addr { link: link(), address: a.address, route: true, dad };
+            plan.own(Phase::Build, Side::Pod, address)
+        })
         .when(!conf.disable_container_interface, |plan| {
             plan.ensure(Side::Pod, Object::Up { link: "lo".into() }).own(
                 Phase::Build,
                 Side::Pod,
                 Object::Up { link: link() },
             )
-        })
-        .each(&leases.addrs, |plan, a| {
-            let dad = conf.enable_dad;
-            let address = Object::Addr { link: link(), address: a.address, route: true, dad };
-            plan.own(Phase::Build, Side::Pod, address)
         })
         .each(pod_routes(request, facts, leases), |plan, route| {
             plan.own(Phase::Build, Side::Pod, route)

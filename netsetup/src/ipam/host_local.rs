@@ -215,7 +215,7 @@ fn walk(set: &RangeSet, last: Option<IpAddr>) -> impl Iterator<Item = (&Range, I
 
 impl Range {
     /// Whether the address lies between start and end.
-    fn holds(&self, ip: IpAddr) -> bool {
+    pub fn holds(&self, ip: IpAddr) -> bool {
         ip.is_ipv4() == self.start.is_ipv4() && self.start <= ip && ip <= self.end
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use podkeel_wire::Message;
 use podkeel_wire::rt::{self, AddrInfo, LinkInfo, RouteInfo};
 
-use super::socket::Socket;
+use super::socket::{Apart, Socket};
 use crate::error::{Error, Kind, Result};
 
 /// A route socket and the link indices it has seen.
@@ -126,12 +127,30 @@ impl Rtnl {
     }
 
     /// Deletes a link by index. Returns false where it was gone already.
-    /// The kernel lets the caller wait for an RCU grace period, about 20 ms.
+    ///
+    /// The kernel has whoever asks wait for an RCU grace period, about 20 ms, after the
+    /// link is gone and its name is free: that wait is another process's, and this returns
+    /// when the removal is announced, within a millisecond. Where no process can be made,
+    /// it waits.
     pub fn delete_link(&mut self, link: &LinkInfo) -> Result<bool> {
+        self.index.remove(&link.name);
         let mut batch = self.socket.batch();
         rt::del_link(&mut batch, link.index);
-        let refused = self.socket.exchange(batch, |_| {})?;
-        self.index.remove(&link.name);
+        let gone = |message: &Message<'_>| rt::read_gone(message) == Some(link.index);
+        let refused = match self.socket.send_apart(batch, rt::GROUP_LINK, gone)? {
+            Apart::Done => {
+                // A veth's other end goes right after it, under the same lock of the
+                // kernel's (RTNL), which this question waits for.
+                let _ = self.link_at(link.index)?;
+                return Ok(true);
+            }
+            Apart::Refused(refusal) => vec![refusal],
+            Apart::Unknown => {
+                let mut batch = self.socket.batch();
+                rt::del_link(&mut batch, link.index);
+                self.socket.exchange(batch, |_| {})?
+            }
+        };
         match refused.first() {
             None => Ok(true),
             Some(refusal) if refusal.errno == libc::ENODEV => Ok(false),

@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use podkeel_wire::{Answer, Batch, Message, messages};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink,
 };
@@ -36,6 +38,17 @@ impl Refusal {
     }
 }
 
+/// What became of a request that another process sent.
+#[derive(Clone, Debug)]
+pub enum Apart {
+    /// It has its effect.
+    Done,
+    /// The kernel refused it.
+    Refused(Refusal),
+    /// That process could not be made, or ended before it was done.
+    Unknown,
+}
+
 /// Which messages' answers end an exchange.
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -52,7 +65,7 @@ impl Socket {
         // NETLINK_ROUTE is 0, the protocol of a socket that names none.
         let socket = Socket::open(None, "open a netlink socket for routes and links")?;
         // Without it a dump ignores what it is asked to filter by.
-        sys::set_netlink_option(socket.fd.as_fd(), libc::NETLINK_GET_STRICT_CHK)
+        sys::set_netlink_option(socket.fd.as_fd(), libc::NETLINK_GET_STRICT_CHK, 1)
             .ctx(|| "ask netlink for strict checking".into())?;
         Ok(socket)
     }
@@ -77,7 +90,7 @@ impl Socket {
         )
         .ctx(|| what.into())?;
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
-            sys::set_netlink_option(fd.as_fd(), option)
+            sys::set_netlink_option(fd.as_fd(), option, 1)
                 .ctx(|| "ask netlink for its reasons".into())?;
         }
         Ok(Socket { fd, seq: 1, buffer: Vec::new() })
@@ -108,6 +121,92 @@ impl Socket {
         let span = Span { first: self.seq, last: batch.last_seq(), whole: false };
         self.send(&batch)?;
         self.answers(span, object)
+    }
+
+    /// Subscribes to a group of notifications, or not any more. Those that came until then
+    /// are forgotten.
+    fn subscribe(&mut self, group: u32, yes: bool) -> Result<()> {
+        let option = if yes { libc::NETLINK_ADD_MEMBERSHIP } else { libc::NETLINK_DROP_MEMBERSHIP };
+        sys::set_netlink_option(self.fd.as_fd(), option, group as i32)
+            .ctx(|| "subscribe to notifications of netlink".into())?;
+        while !yes && !matches!(self.receive_any(), Err(Errno::AGAIN)) {}
+        Ok(())
+    }
+
+    /// Has another process send a batch, and returns as soon as a notification of `group`
+    /// says that the request has its effect: the sender itself may have to wait for what
+    /// the kernel does afterwards.
+    pub fn send_apart(
+        &mut self,
+        mut batch: Batch,
+        group: u32,
+        effect: impl Fn(&Message<'_>) -> bool,
+    ) -> Result<Apart> {
+        batch.ack_last();
+        self.seq = batch.next_seq();
+        self.subscribe(group, true)?;
+        let apart = self.watch_apart(&batch, effect);
+        self.subscribe(group, false)?;
+        apart
+    }
+
+    fn watch_apart(
+        &mut self,
+        batch: &Batch,
+        effect: impl Fn(&Message<'_>) -> bool,
+    ) -> Result<Apart> {
+        let what = || "have a netlink request sent by another process".to_owned();
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+                .ctx(what)?;
+        // Its end of the pair is closed when it ends, however it ends.
+        let sent = sys::apart([self.fd.as_fd(), theirs.as_fd()], || {
+            let _ = rustix::net::send(&self.fd, batch.bytes(), SendFlags::empty());
+        });
+        drop(theirs);
+        if sent.is_err() {
+            return Ok(Apart::Unknown);
+        }
+        loop {
+            let mut both =
+                [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(&ours, PollFlags::IN)];
+            match poll(&mut both, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).ctx(what),
+            }
+            let ended = !both[1].revents().is_empty();
+            match self.hear(batch.last_seq(), &effect)? {
+                Apart::Unknown if !ended => {}
+                heard => return Ok(heard),
+            }
+        }
+    }
+
+    /// Reads what is there: the effect, or the answer to message `seq`.
+    fn hear(&mut self, seq: u32, effect: impl Fn(&Message<'_>) -> bool) -> Result<Apart> {
+        loop {
+            let len = match self.receive_any() {
+                Ok(len) => len,
+                // With NOBUFS notifications were lost: then the end of the other process is
+                // what is waited for.
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::INTR) => return Ok(Apart::Unknown),
+                Err(errno) => return Err(errno).ctx(|| "read a netlink answer".into()),
+            };
+            for message in messages(&self.buffer[..len]) {
+                let message = message.map_err(|e| {
+                    Error::new(Kind::Failed, "read a netlink answer", e.to_string())
+                })?;
+                match message.answer() {
+                    Answer::Object if effect(&message) => return Ok(Apart::Done),
+                    Answer::Ack | Answer::Done if message.seq == seq => return Ok(Apart::Done),
+                    Answer::Error { errno, extack } if message.seq == seq => {
+                        return Ok(Apart::Refused(Refusal { seq, errno, extack }));
+                    }
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Sends an nfnetlink transaction that is complete but for its end: all of it is committed, or nothing.
@@ -208,11 +307,14 @@ impl Socket {
         }
     }
 
-    fn receive(&mut self) -> Result<usize> {
+    fn receive_any(&mut self) -> rustix::io::Result<usize> {
         self.buffer.resize(self.buffer.capacity().max(BUFFER), 0);
         let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-        let (_, len) = rustix::net::recv(&self.fd, &mut self.buffer[..], flags)
-            .ctx(|| "read a netlink answer".into())?;
+        rustix::net::recv(&self.fd, &mut self.buffer[..], flags).map(|(_, len)| len)
+    }
+
+    fn receive(&mut self) -> Result<usize> {
+        let len = self.receive_any().ctx(|| "read a netlink answer".into())?;
         if len > self.buffer.len() {
             return Err(Error::new(
                 Kind::Failed,

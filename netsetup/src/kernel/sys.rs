@@ -1,4 +1,5 @@
-//! The only unsafe code of netsetup: two socket options and an ioctl that no safe crate offers.
+//! The only unsafe code of netsetup: two socket options, an ioctl and a fork that no safe
+//! crate offers.
 
 #![allow(unsafe_code)]
 
@@ -6,19 +7,23 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-/// Sets a boolean option at level SOL_NETLINK: NETLINK_EXT_ACK, NETLINK_CAP_ACK,
-/// NETLINK_GET_STRICT_CHK. Source: netlink(7).
-pub(super) fn set_netlink_option(fd: BorrowedFd<'_>, option: i32) -> Result<(), Errno> {
-    let on: libc::c_int = 1;
-    // SAFETY: the pointer and the length describe `on`, which lives through
+/// Sets an option at level SOL_NETLINK: 1 turns NETLINK_EXT_ACK, NETLINK_CAP_ACK and
+/// NETLINK_GET_STRICT_CHK on; NETLINK_ADD_MEMBERSHIP and NETLINK_DROP_MEMBERSHIP take the
+/// number of a group. Source: netlink(7).
+pub(super) fn set_netlink_option(
+    fd: BorrowedFd<'_>,
+    option: i32,
+    value: libc::c_int,
+) -> Result<(), Errno> {
+    // SAFETY: the pointer and the length describe `value`, which lives through
     // the call; the kernel only reads it.
     let done = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
             libc::SOL_NETLINK,
             option,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     if done == 0 { Ok(()) } else { Err(last_error()) }
@@ -50,6 +55,68 @@ pub(super) fn namespace_type(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
     // SAFETY: NS_GET_NSTYPE takes no argument and touches no memory of ours.
     let kind = unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_NSTYPE) };
     if kind >= 0 { Ok(kind) } else { Err(last_error()) }
+}
+
+/// Runs `job` in a process of its own that this one has not to wait for, with no open file
+/// but these two: no flock and no pipe of the caller lives on in it. `job` makes system
+/// calls and nothing else: it must not allocate, for the program may have other threads.
+///
+/// Returns when that process has begun, not when it has ended. Nobody gets a SIGCHLD, and
+/// no zombie stays: its parent ends at once and is waited for here, and whoever adopts
+/// orphans waits for it.
+///
+/// # Errors
+/// EAGAIN, ENOMEM: no process could be made; `job` does not run. Where close_range(2) is
+/// missing (Linux 5.9) or denied, `job` doesn't run either, and its files are closed.
+pub(super) fn apart(keep: [BorrowedFd<'_>; 2], job: impl FnOnce()) -> Result<(), Errno> {
+    match fork()? {
+        0 => {
+            // A third process can't be made: then the second is missing, too.
+            if fork() == Ok(0) && close_but(keep) {
+                // A directory that is about to be unmounted must not be in use.
+                let _ = rustix::process::chdir(c"/");
+                job();
+            }
+            // SAFETY: _exit has no preconditions and never returns.
+            unsafe { libc::_exit(0) }
+        }
+        pid => wait(pid),
+    }
+}
+
+/// A child that goes on in a copy of this process, and whose end is no signal.
+fn fork() -> Result<libc::pid_t, Errno> {
+    // SAFETY: clone without CLONE_VM and with a null stack is fork. The child sees locks
+    // of other threads as they were; it takes none, as it calls the kernel alone.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
+    if pid < 0 { Err(last_error()) } else { Ok(pid as libc::pid_t) }
+}
+
+/// Waits for a child that sends no signal when it ends: __WALL, waitpid(2).
+fn wait(pid: libc::pid_t) -> Result<(), Errno> {
+    loop {
+        // SAFETY: the status is not asked for: no memory is written to.
+        let waited = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
+        match last_error() {
+            _ if waited == pid => return Ok(()),
+            Errno::INTR => {}
+            error => return Err(error),
+        }
+    }
+}
+
+/// Closes every descriptor but two.
+fn close_but(keep: [BorrowedFd<'_>; 2]) -> bool {
+    let [a, b] = keep.map(|fd| fd.as_raw_fd() as libc::c_uint);
+    let (low, high) = (a.min(b), a.max(b));
+    let close = |first: libc::c_uint, last: libc::c_uint| {
+        // SAFETY: this process goes on to use the two that stay, and nothing else that is
+        // open; it ends without running a destructor.
+        first > last || unsafe { libc::close_range(first, last, 0) } == 0
+    };
+    (low == 0 || close(0, low - 1))
+        && close(low + 1, high.saturating_sub(1))
+        && close(high + 1, libc::c_uint::MAX)
 }
 
 fn last_error() -> Errno {

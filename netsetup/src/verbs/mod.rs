@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub use add::{Added, Outcome, Prepared, add, explain};
 pub use check::{Checked, check};
 pub use del::{Deleted, del, del_container, del_with};
-pub use plugin::{Remains, Valid, check_part, collect, detach, has_record, status};
+pub use plugin::{Remains, Unable, Valid, check_part, collect, detach, has_record, status};
 use podkeel_keep::{self as keep, Lock, Wait};
 
 use crate::conf::{self, Network};

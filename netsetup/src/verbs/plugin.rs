@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ipam::{self, host_local};
 use crate::kernel::{Netns, Nft, Rtnl};
 use crate::plan::{LinkAttr, Object, Plan, Pod, Side};
-use crate::record::{self, Attachment, Id, Read, kept};
+use crate::record::{self, Attachment, Id, Read, boot_id, kept};
 use crate::result::CniResult;
 
 /// Where something of an attachment may be that has no record.
@@ -207,9 +207,33 @@ pub fn collect(context: &Context, network: &Network, parts: &[&str], valid: &Val
     errors.into_iter().next().map_or(Ok(()), Err)
 }
 
+/// Why an add to a network can't work.
+#[derive(Clone, Debug)]
+pub struct Unable {
+    /// The reason.
+    pub error: Error,
+    /// It is something that pods rely on which are attached already.
+    pub limits_pods: bool,
+}
+
 /// Whether an add to this network could work, as far as can be told without one.
-pub fn status(context: &Context, network: &Network) -> Result<()> {
-    context.trust()?;
+///
+/// # Errors
+/// The first reason why it couldn't.
+pub fn status(context: &Context, network: &Network) -> std::result::Result<(), Unable> {
+    let shared = context.trust().and_then(|()| has_what_is_shared(network));
+    shared.map_err(|error| Unable { limits_pods: has_pods(context, network), error })?;
+    has_address(context, network).map_err(|error| Unable { error, limits_pods: false })
+}
+
+/// Whether any pod is attached to a network, as far as records can be read.
+fn has_pods(context: &Context, network: &Network) -> bool {
+    let all = record::whole(&context.roots).unwrap_or_default();
+    all.iter().any(|a| a.id.network == network.name && boot_id().is_ok_and(|boot| boot == a.boot))
+}
+
+/// Whether bridge and ruleset can be what they are to be.
+fn has_what_is_shared(network: &Network) -> Result<()> {
     let mut host = Rtnl::open()?;
     let filters = network.plugins.iter().any(|plugin| match plugin {
         Plugin::Bridge(conf) => conf.ip_masq,
@@ -227,6 +251,11 @@ pub fn status(context: &Context, network: &Network) -> Result<()> {
         let what = format!("use {} as a bridge", conf.bridge);
         return Err(Error::new(Kind::Taken, what, "it is a link of another kind"));
     }
+    Ok(())
+}
+
+/// Whether an address is left.
+fn has_address(context: &Context, network: &Network) -> Result<()> {
     if matches!(network.ipam(), Some(Ipam::Foreign(_))) {
         return Ok(());
     }

@@ -340,6 +340,17 @@ impl LinkInfo {
     }
 }
 
+/// The group of notifications about links: RTNLGRP_LINK of linux/rtnetlink.h.
+pub const GROUP_LINK: u32 = 1;
+
+/// The index of the link that a notification says is gone. A bridge's port that is none
+/// any more (AF_BRIDGE) is still a link.
+pub fn read_gone(message: &Message<'_>) -> Option<u32> {
+    let is_link = message.body.first() == Some(&(libc::AF_UNSPEC as u8));
+    let gone = message.kind == libc::RTM_DELLINK && is_link;
+    gone.then(|| u32_of(message.body.get(4..)?)).flatten()
+}
+
 /// What an RTM_NEWADDR of the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddrInfo {

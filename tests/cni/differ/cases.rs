@@ -158,6 +158,8 @@ fn bridge() -> Vec<Case> {
         one(json!({"isGateway": true, "ipam": leases(json!({"ranges": [[{"subnet": "10.77.0.0/24", "gateway": "10.77.0.254"}]]}))}), "gateway"),
         one(json!({"isGateway": true, "ipam": {"type": "static", "addresses": [{"address": "10.77.0.9/24", "gateway": "10.77.0.1"}]}}), "static"),
         one(json!({"ipam": {"type": "static", "addresses": [{"address": "10.77.0.9/24"}]}}), "static without gateway"),
+        one(json!({"ipam": leases(json!({"ranges": [[{"subnet": "fd77::/64"}]], "routes": [{"dst": "::/0"}]})), "isGateway": true, "ipMasq": true}), "IPv6 alone"),
+        one(json!({"isGateway": true}), "ADD twice").verbs(&["ADD", "ADD", "DEL"]),
         one(json!({"unknown": 7}), "an unknown key"),
         one(json!({"vlan": 0}), "vlan of 0"),
     ]);
@@ -284,6 +286,8 @@ fn host_local() -> Vec<Case> {
         lease("1.0.0", leases(json!({"ranges": [[range], [{"subnet": "fd77::/64"}]]})), json!({}), "two sets"),
         lease("1.0.0", leases(json!({"ranges": [[range], [{"subnet": "10.78.0.0/24"}]]})), json!({}), "two sets of IPv4"),
         lease("1.0.0", flat(), json!({}), "netns lost").lost(),
+        lease("1.0.0", flat(), json!({}), "ADD twice").verbs(&["ADD", "ADD", "DEL"]),
+        lease("1.0.0", flat(), json!({}), "ADD twice with an address").args("IP=10.77.0.17").verbs(&["ADD", "ADD", "DEL"]),
         lease("1.0.0", flat(), json!({}), "others' leases").given(
             "mkdir -p /run/rootless/leases/net; for i in 2 3; do printf 'x\\r\\neth0' >/run/rootless/leases/net/10.77.0.$i; done"),
         lease("1.0.0", flat(), json!({}), "last_reserved_ip").given(

@@ -108,7 +108,7 @@ fn tuning() -> Vec<Case> {
         tune(json!({"mac": mac}), "mac"),
         tune(json!({"runtimeConfig": {"mac": mac}}), "mac of runtimeConfig"),
         tune(json!({"args": {"cni": {"mac": mac}}}), "mac of args"),
-        tune(json!({}), "mac of CNI_ARGS").args("MAC=02:00:00:00:00:01"),
+        tune(json!({}), "mac of CNI_ARGS").args("IgnoreUnknown=1;MAC=02:00:00:00:00:01"),
         tune(json!({"sysctl": {"net.core.somaxconn": "77"}}), "sysctl"),
         tune(json!({"sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}}), "sysctl of IFNAME"),
         tune(json!({"sysctl": {"net/ipv4/conf/eth0/arp_filter": "1"}}), "sysctl with slashes"),

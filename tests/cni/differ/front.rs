@@ -15,17 +15,17 @@ pub(super) fn all() -> Vec<Case> {
                 label,
             )
         };
-        all.push(of(json!({}), "VERSION").verbs(&["VERSION"]));
-        all.push(of(json!({"cniVersion": "9.9.9"}), "bad: version").verbs(&["ADD"]));
-        all.push(of(json!({"name": "a/b"}), "bad: name").verbs(&["ADD"]));
-        all.push(of(json!({"name": ""}), "bad: no name").verbs(&["ADD"]));
-        let mut case = of(json!({}), "bad: no JSON").verbs(&["ADD", "DEL"]);
+        all.push(of(json!({}), "front: VERSION").verbs(&["VERSION"]));
+        all.push(of(json!({"cniVersion": "9.9.9"}), "front: version").verbs(&["ADD"]));
+        all.push(of(json!({"name": "a/b"}), "front: name").verbs(&["ADD"]));
+        all.push(of(json!({"name": ""}), "front: no name").verbs(&["ADD"]));
+        let mut case = of(json!({}), "front: no JSON").verbs(&["ADD", "DEL"]);
         case.stdin = "{";
         all.push(case);
-        let mut case = of(json!({}), "bad: interface's name").verbs(&["ADD", "DEL"]);
+        let mut case = of(json!({}), "front: interface's name").verbs(&["ADD", "DEL"]);
         case.ifname = "a-name-that-is-too-long";
         all.push(case);
-        all.push(of(json!({}), "bad: a verb").verbs(&["NONE"]));
+        all.push(of(json!({}), "front: a verb").verbs(&["NONE"]));
     }
     all
 }

@@ -1,17 +1,21 @@
 //! What a case does to a host and a pod that nobody used before, as words.
 //!
 //! ```text
+//!   far ── up0 host0 ...      10.77.0.0/24 is routed to host0 at far
+//!               pod
+//!
 //! ADD exit = 0
 //! ADD result ips.0.address = 10.77.0.2/24
 //! ADD made pod link eth0 mtu = 1500
 //! ADD made file /run/rootless/leases/net/10.77.0.2 content = ...
+//! ADD packets pod to far = seen from 198.18.0.1, answered
 //! DEL left host link br-cni mtu = 1500
 //! ```
 //!
 //! Only what differs from the state before a plugin was called. Not looked at: what
-//! [`IGNORED`](super::super::common::dump::IGNORED) names, the texts of errors, our records
-//! and our marks (alias, protocol). Names that the specification leaves free are replaced
-//! by words for them.
+//! [`IGNORED`](super::super::common::dump::IGNORED) names, our records and our marks
+//! (alias, protocol). Names that the specification leaves free are replaced by words for
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Output;
@@ -19,42 +23,81 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use super::super::call::{Plugins, with};
-use super::super::common::dump::{Attrs, dump};
+use super::super::common::dump::{Dump, dump};
 use super::super::common::{Ns, dirs, in_netns, sh, told};
 use super::cases::Case;
+use super::packets;
 
 /// Words by key.
 pub(super) type Seen = BTreeMap<String, String>;
 
+/// The host and the pod of this world, for one case after another.
+#[derive(Default)]
+pub(super) struct Stage {
+    /// They are as they were when they were new.
+    fresh: bool,
+    /// Their state then: it is the same each time.
+    new: Option<Dump>,
+}
+
+impl Stage {
+    /// A host with an uplink whose mtu is not the usual one, a neighbour, a pod whose lo is
+    /// down, no lease, no record.
+    fn set(&mut self) {
+        let (run, leases) = (dirs().run, dirs().leases);
+        for dir in [&run, &leases] {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+        std::fs::create_dir_all(&leases).expect("a directory");
+        if std::mem::replace(&mut self.fresh, true) {
+            return;
+        }
+        sh("[ ! -e /run/netns/pod ] || ip -batch - <<X
+            netns del host0
+            netns del pod
+            netns del far
+X");
+        sh("ip -batch - <<X
+            netns add host0
+            netns add pod
+            netns add far
+X");
+        for name in ["host0", "pod", "far"] {
+            in_netns(&Ns::named(name), || {
+                for conf in ["all", "default", "lo"] {
+                    let file = format!("/proc/sys/net/ipv6/conf/{conf}/accept_dad");
+                    std::fs::write(file, "0").expect("accept_dad");
+                }
+            });
+        }
+        sh("ip -n host0 -batch - <<X
+            link set lo up
+            link add up0 address 02:00:00:00:00:fe mtu 1450 type veth peer name far0 netns far
+            link set up0 up
+            addr add 198.18.0.1/24 dev up0
+            addr add 2001:db8:18::1/64 dev up0 nodad
+            route add default via 198.18.0.2
+X
+            ip -n far -batch - <<X
+            link set lo up
+            link set far0 mtu 1450 up
+            addr add 198.18.0.2/24 dev far0
+            addr add 2001:db8:18::2/64 dev far0 nodad
+            route add 10.77.0.0/24 via 198.18.0.1
+            route add fd77::/64 via 2001:db8:18::1
+X
+            until ip -n host0 -br link show dev up0 | grep -q ' UP '; do sleep 0.01; done");
+    }
+}
+
 /// Runs a case with the plugins of one side.
-pub(super) fn run(case: &Case, plugins: &Plugins) -> Seen {
+pub(super) fn run(stage: &mut Stage, case: &Case, plugins: &Plugins) -> Seen {
+    stage.set();
     let mut bench = Bench::new(case, plugins);
-    let mut prev = Value::Null;
-    for conf in &case.before {
-        let output = bench.call("ADD", &bench.conf(conf, &prev));
-        assert!(output.status.success(), "{}: {}", case.name, told(&case.name, &output));
-        prev = serde_json::from_slice(&output.stdout).expect("a result");
-    }
-    let before = bench.dump();
-    let mut dels = 0;
-    for verb in case.verbs {
-        let added = bench.seen.get("ADD exit").is_none_or(|exit| exit == "0");
-        if *verb == "CHECK" && !(case.has_check() && added) {
-            continue;
-        }
-        let output = bench.call(verb, &bench.conf(&case.conf, &prev));
-        dels += usize::from(*verb == "DEL");
-        bench.answered(if dels == 2 { "DEL again" } else { verb }, &output);
-        if *verb == "ADD" && output.status.success() && !output.stdout.is_empty() {
-            prev = serde_json::from_slice(&output.stdout).expect("a result");
-        }
-        match (*verb, dels) {
-            ("ADD", _) => bench.changed("ADD made", &before),
-            ("DEL", 1) => bench.changed("DEL left", &before),
-            _ => {}
-        }
-    }
-    sh("ip netns del host0; ip netns del pod");
+    let before = bench.before(stage);
+    bench.play(&before);
+    // What nobody changed is new for the next.
+    stage.fresh = !bench.changed && case.given.is_empty() && case.before.is_empty();
     let names = &bench.names;
     bench.seen.iter().map(|(k, v)| (replaced(k, names), replaced(v, names))).collect()
 }
@@ -64,31 +107,72 @@ struct Bench<'a> {
     case: &'a Case,
     plugins: &'a Plugins,
     all: [Ns; 2],
+    /// The result of the plugins before it.
+    prev: Value,
+    /// The last look saw another state than before.
+    changed: bool,
     seen: Seen,
     /// Names that the specification leaves free, and the words for them.
     names: Vec<(String, String)>,
 }
 
 impl<'a> Bench<'a> {
-    /// A host with an uplink whose mtu is not the usual one, a pod whose lo is down, no
-    /// lease, no record.
     fn new(case: &'a Case, plugins: &'a Plugins) -> Self {
-        let (run, leases) = (dirs().run, dirs().leases);
-        sh(&format!(
-            "rm -rf {} {} && mkdir -p {1} && ip netns add host0 && ip netns add pod && \
-             for ns in host0 pod; do ip netns exec $ns sh -c \
-             'echo 0 | tee /proc/sys/net/ipv6/conf/*/accept_dad >/dev/null' || exit; done && \
-             ip -n host0 -batch - <<X\nlink set lo up\nlink add up0 mtu 1450 type veth peer name up1\n\
-             link set up0 up\nlink set up1 up\naddr add 198.18.0.1/24 dev up0\n\
-             route add default via 198.18.0.2\nX",
-            run.display(),
-            leases.display(),
-        ));
         let all = [Ns::named("host0"), Ns::named("pod")];
-        if !case.given.is_empty() {
-            all[0].sh(case.given);
+        let (prev, seen) = (Value::Null, Seen::new());
+        Self { case, plugins, all, prev, changed: false, seen, names: Vec::new() }
+    }
+
+    /// The state before the case, after what is given.
+    fn before(&mut self, stage: &mut Stage) -> Dump {
+        let case = self.case;
+        if case.given.is_empty() && case.before.is_empty() {
+            let new = stage.new.take().unwrap_or_else(|| self.dump());
+            self.learn(&new);
+            return stage.new.insert(new).clone();
         }
-        Self { case, plugins, all, seen: Seen::new(), names: Vec::new() }
+        if !case.given.is_empty() {
+            self.all[0].sh(case.given);
+        }
+        for conf in &case.before {
+            let output = self.call("ADD", &self.conf(conf, &self.prev));
+            assert!(output.status.success(), "{}: {}", case.name, told(&case.name, &output));
+            self.prev = serde_json::from_slice(&output.stdout).expect("a result");
+        }
+        self.dump()
+    }
+
+    /// Calls the verbs one after the other.
+    fn play(&mut self, before: &Dump) {
+        let mut called: Vec<&str> = Vec::new();
+        let mut added = true;
+        for verb in self.case.verbs {
+            if *verb == "CHECK" && !(self.case.has_check() && added) {
+                continue;
+            }
+            let output = self.call(verb, &self.conf(&self.case.conf, &self.prev));
+            let is_first = !called.contains(verb);
+            self.answered(
+                &if is_first { verb.to_string() } else { format!("{verb} again") },
+                &output,
+            );
+            called.push(verb);
+            if *verb == "ADD" && is_first {
+                added = output.status.success();
+                if added && !output.stdout.is_empty() {
+                    self.prev = serde_json::from_slice(&output.stdout).expect("a result");
+                }
+            }
+            match *verb {
+                "ADD" => self.look(if is_first { "ADD made" } else { "ADD again made" }, before),
+                "DEL" if is_first => self.look("DEL left", before),
+                _ => {}
+            }
+            if added && is_first && ["ADD", "DEL"].contains(verb) {
+                let words = packets::probe(self.case, &self.all, &self.prev, verb);
+                words.into_iter().for_each(|(key, value)| self.see(key, value));
+            }
+        }
     }
 
     /// A configuration with the result before it.
@@ -141,6 +225,7 @@ impl<'a> Bench<'a> {
         if !output.status.success() {
             self.see(format!("{verb} error code"), answer["code"].to_string());
             self.see(format!("{verb} error cniVersion"), answer["cniVersion"].to_string());
+            self.see(format!("{verb} error text"), answer["msg"].to_string());
             return;
         }
         let (mut leaves, mut order) = (Vec::new(), String::new());
@@ -151,24 +236,33 @@ impl<'a> Bench<'a> {
         self.see(format!("{verb} result, order"), order);
     }
 
-    fn dump(&mut self) -> BTreeMap<String, Attrs> {
-        let objects = dump(&self.all).objects();
+    fn dump(&mut self) -> Dump {
         let own = format!("file {}", dirs().run.display());
         let not_seen = |name: &str| {
-            // Made when a link's carrier comes, which may take the kernel a second.
+            // Made when a link's carrier comes, or when the kernel has asked around for an
+            // address: a moment later, or a second.
             let late = ["fe80::", "ff00::", " anycast"].iter().any(|word| name.contains(word));
+            let late = late || name.contains(" route -6 ") && name.contains(" table local ");
             late || name.starts_with("host ") || name.starts_with(&own)
         };
-        let objects: BTreeMap<_, _> = objects.into_iter().filter(|(n, _)| !not_seen(n)).collect();
-        self.learn(&objects);
-        objects
+        let mut state = dump(&self.all);
+        state.retouch(|name, mut attrs| {
+            attrs.retain(|key, _| !MARKS.contains(&key.as_str()));
+            for value in attrs.values_mut().filter(|value| value.contains(" LOWER_UP")) {
+                // A bridge's carrier follows its ports', up to a second later.
+                *value = value.replace(" LOWER_UP", "");
+            }
+            (!not_seen(name)).then_some(attrs)
+        });
+        self.learn(&state);
+        state
     }
 
     /// Learns the free names of a state: veths of the host, and link-layer addresses that
     /// the case doesn't ask for.
-    fn learn(&mut self, objects: &BTreeMap<String, Attrs>) {
+    fn learn(&mut self, state: &Dump) {
         let asked = format!("{}{}", self.case.conf, self.case.args);
-        for (name, attrs) in objects {
+        for (name, attrs) in state.plain() {
             let Some((ns, link)) = name.split_once(" link ") else { continue };
             let is_veth = attrs.get("linkinfo.info_kind").is_some_and(|kind| kind == "veth");
             let mut word = link.to_owned();
@@ -188,16 +282,17 @@ impl<'a> Bench<'a> {
     }
 
     /// What differs from `before`, object by object.
-    fn changed(&mut self, what: &str, before: &BTreeMap<String, Attrs>) {
-        let after = self.dump();
-        for name in before.keys().filter(|name| !after.contains_key(*name)) {
+    fn look(&mut self, what: &str, before: &Dump) {
+        let [was, is] = before.against(&self.dump());
+        let there = |name: &str| !name.starts_with("host ");
+        self.changed = was.keys().chain(is.keys()).any(|name| there(name));
+        for name in was.keys().filter(|name| there(name) && !is.contains_key(*name)) {
             self.see(format!("{what} {name}"), "(gone)".to_owned());
         }
-        for (name, attrs) in after.iter().filter(|(name, attrs)| before.get(*name) != Some(attrs)) {
+        for (name, attrs) in is.iter().filter(|(name, _)| there(name)) {
             self.see(format!("{what} {name}"), "(there)".to_owned());
-            for (key, value) in attrs.iter().filter(|(key, _)| !MARKS.contains(&key.as_str())) {
-                // A bridge's carrier follows its ports', up to a second later.
-                self.see(format!("{what} {name} {key}"), value.replace(" LOWER_UP", ""));
+            for (key, value) in attrs {
+                self.see(format!("{what} {name} {key}"), value.clone());
             }
         }
     }
@@ -242,8 +337,9 @@ pub(super) fn differences(theirs: &Seen, ours: &Seen) -> Vec<String> {
     };
     // What an ADD that only one side refuses did not make needs no lines.
     let refused = theirs.get("ADD exit") != ours.get("ADD exit");
-    let told =
-        |key: &&String| !refused || key.starts_with("ADD e") || key.starts_with("DEL again e");
+    let told = |key: &&String| {
+        !refused || ["ADD e", "DEL again e"].iter().any(|start| key.starts_with(start))
+    };
     differing
         .filter(told)
         .filter(|key| !owners(key).iter().any(|owner| only_one(owner)))

@@ -25,6 +25,8 @@ pub(super) mod code {
     pub(crate) const TRY_AGAIN: u32 = 11;
     /// STATUS: an ADD can't be served.
     pub(crate) const UNAVAILABLE: u32 = 50;
+    /// The same, and pods that are attached may have lost connections.
+    pub(crate) const LIMITED: u32 = 51;
     /// From here on the codes are a plugin's own: ours are this and the exit code that
     /// netsetup has by hand.
     pub(crate) const OWN: u32 = 100;

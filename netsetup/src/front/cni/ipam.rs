@@ -35,6 +35,7 @@ impl Work<'_> {
         };
         for _ in 0..TRIES {
             let leases = ipam::lease(asked, &self.context.roots)?;
+            self.has_none_yet(&leases)?;
             match make_all(&leases) {
                 Ok(()) => {
                     leases.remember();
@@ -48,6 +49,28 @@ impl Work<'_> {
         let what = format!("lease an address of network {}", asked.network.name);
         let why = "another program took every address that was tried";
         Err(Error::new(Kind::Taken, what, why).into())
+    }
+
+    /// An interface has one address of a set: a second ADD is a mistake of the caller's. One
+    /// that is asked for is refused by its file.
+    fn has_none_yet(&self, leases: &Leases) -> Result<(), Failure> {
+        let Some(ipam) = self.call.network.ipam().and_then(Ipam::host_local) else { return Ok(()) };
+        let (container, ifname) = (&self.input.container, &self.input.ifname);
+        let mut there = Vec::new();
+        for dir in self.lease_dirs() {
+            there.extend(host_local::leases_of(&dir, container, ifname)?);
+        }
+        let asked = |ip| self.call.ips.contains(ip) || ipam.ips.contains(ip);
+        let sets = ipam.sets.iter().zip(&leases.claims).filter(|(_, claim)| !asked(&claim.ip));
+        for (set, _) in sets {
+            let second = there.iter().find(|lease| set.iter().any(|range| range.holds(lease.ip)));
+            if let Some(lease) = second {
+                let what = format!("lease a second address for {container}/{ifname}");
+                let why = format!("{} has been allocated to it", lease.ip);
+                return Err(Error::new(Kind::Taken, what, why).into());
+            }
+        }
+        Ok(())
     }
 
     fn release(&self) -> Result<(), Failure> {

@@ -152,8 +152,10 @@ impl Work<'_> {
     }
 
     pub(super) fn status(&self) -> Result<(), Failure> {
-        verbs::status(self.context, &self.call.network)
-            .map_err(|e| Failure::of(code::UNAVAILABLE, &e))?;
+        verbs::status(self.context, &self.call.network).map_err(|unable| {
+            let code = if unable.limits_pods { code::LIMITED } else { code::UNAVAILABLE };
+            Failure::of(code, &unable.error)
+        })?;
         self.delegate("STATUS").map(|_| ())
     }
 

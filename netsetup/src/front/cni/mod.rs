@@ -136,9 +136,13 @@ fn serve(
     check_version(input.verb, &spoken)?;
     seen.version = Some(spoken);
     let kind = kind_of(name, &value)?;
-    let args = Args::parse(&input.args)
-        .map_err(|why| Failure::new(code::ENVIRONMENT, format!("CNI_ARGS: {why}")))?;
-    let call = conf::call(&value, kind, &args).map_err(|e| Failure::config(&e))?;
+    let call = match read_call(&value, kind, &input) {
+        // What is to go is known by its names, whatever else is wrong.
+        Err(_) if input.verb == Verb::Del => {
+            conf::call_by_names(&value, kind).map_err(|e| Failure::config(&e))?
+        }
+        read => read?,
+    };
     let context = Context::new(Roots::from_env());
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // Where it can't be had, the signal's default stays: death, and then DEL or gc.
@@ -148,6 +152,12 @@ fn serve(
     let work =
         Work { context: &context, kind, input: &input, stdin: text, value: &value, call, err };
     work.serve()
+}
+
+fn read_call(value: &Value, kind: &'static str, input: &Input) -> Result<Call, Failure> {
+    let args = Args::parse(&input.args)
+        .map_err(|why| Failure::new(code::ENVIRONMENT, format!("CNI_ARGS: {why}")))?;
+    conf::call(value, kind, &args).map_err(|e| Failure::config(&e))
 }
 
 fn kind_of(name: Option<&'static str>, value: &Value) -> Result<&'static str, Failure> {

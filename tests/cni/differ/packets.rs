@@ -1,0 +1,187 @@
+//! Who reaches whom, and with which source address: what addresses, routes and rules are
+//! for.
+//!
+//! One datagram (or connection) each way. `seen from A, answered`: it
+//! arrived, and the answer came back.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::super::common::{Ns, in_netns};
+use super::cases::Case;
+
+/// How long a packet may take: long, for two hops on one machine.
+const WITHIN: Duration = Duration::from_millis(250);
+/// A port that nobody else uses.
+const PORT: u16 = 9;
+
+/// One question.
+struct Probe {
+    what: String,
+    from: Ns,
+    to: Ns,
+    /// What is asked.
+    at: SocketAddr,
+    /// Where `to` listens.
+    port: u16,
+    tcp: bool,
+}
+
+/// Asks all that a case's result makes one expect or fear. After DEL of a published port
+/// only the port.
+pub(super) fn probe(
+    case: &Case,
+    all: &[Ns; 2],
+    result: &Value,
+    verb: &str,
+) -> Vec<(String, String)> {
+    let ips: Vec<IpAddr> = addresses(result);
+    let (kind, is_usual) = (&case.conf["type"], case.conf["cniVersion"] == "1.0.0");
+    let has_link = result["interfaces"].as_array().is_some_and(|list| !list.is_empty());
+    if !is_usual || !has_link || ips.is_empty() || kind == "loopback" {
+        return Vec::new();
+    }
+    let ports = if kind == "portmap" { ports(case, all) } else { Vec::new() };
+    let around: Vec<Probe> = match verb {
+        "ADD" => ips.iter().flat_map(|ip| around(all, *ip)).collect(),
+        _ => Vec::new(),
+    };
+    let answers = std::thread::scope(|scope| {
+        // Each has a server of its own port, but for those of a published port.
+        let all: Vec<_> = around.iter().map(|probe| scope.spawn(|| ask(probe))).collect();
+        let mut answers: Vec<String> = ports.iter().map(ask).collect();
+        answers.extend(all.into_iter().map(|thread| thread.join().expect("a probe")));
+        answers
+    });
+    let key = |probe: &Probe| format!("{verb} packets {}", probe.what);
+    ports.iter().chain(&around).map(key).zip(answers).collect()
+}
+
+fn addresses(result: &Value) -> Vec<IpAddr> {
+    let list = result["ips"].as_array().into_iter().flatten();
+    let ips = list.filter_map(|ip| ip["address"].as_str()?.split('/').next()?.parse().ok());
+    ips.collect()
+}
+
+/// Between the pod and all others.
+fn around(all: &[Ns; 2], pod: IpAddr) -> Vec<Probe> {
+    let [host, inner] = all;
+    let far = Ns::named("far");
+    let family: u16 = if pod.is_ipv4() { 4 } else { 6 };
+    let up = |n: u8| match family {
+        4 => IpAddr::from([198, 18, 0, n]),
+        _ => IpAddr::from([0x2001, 0xdb8, 0x18, 0, 0, 0, 0, u16::from(n)]),
+    };
+    let of = |what: &str, from: &Ns, to: &Ns, ip: IpAddr, port: u16| Probe {
+        what: format!("{what}, IPv{family}"),
+        from: from.clone(),
+        to: to.clone(),
+        at: SocketAddr::new(ip, port + family),
+        port: port + family,
+        tcp: false,
+    };
+    vec![
+        of("pod to far", inner, &far, up(2), PORT),
+        of("far to pod", &far, inner, pod, PORT + 10),
+        of("host to pod", host, inner, pod, PORT + 20),
+        of("pod to host", inner, host, up(1), PORT + 30),
+    ]
+}
+
+/// To the first of the published ports.
+fn ports(case: &Case, all: &[Ns; 2]) -> Vec<Probe> {
+    let mapping = &case.conf["runtimeConfig"]["portMappings"][0];
+    let number = |key: &str| mapping[key].as_u64().and_then(|n| u16::try_from(n).ok());
+    let (Some(host_port), Some(port)) = (number("hostPort"), number("containerPort")) else {
+        return Vec::new();
+    };
+    let protocol = mapping["protocol"].as_str().unwrap_or_default().to_lowercase();
+    if protocol == "sctp" || host_port == 0 || port == 0 {
+        return Vec::new();
+    }
+    let [host, pod] = all;
+    let of = |what: &str, from: &Ns, ip: [u8; 4]| Probe {
+        what: format!("{what} to the port"),
+        from: from.clone(),
+        to: pod.clone(),
+        at: SocketAddr::from((ip, host_port)),
+        port,
+        tcp: protocol == "tcp",
+    };
+    let uplink = [198, 18, 0, 1];
+    vec![
+        of("far", &Ns::named("far"), uplink),
+        of("host", host, uplink),
+        of("pod", pod, uplink),
+        of("host by 127.0.0.1", host, [127, 0, 0, 1]),
+    ]
+}
+
+/// Asks one question, with a server for it alone.
+fn ask(probe: &Probe) -> String {
+    let any = match probe.at {
+        SocketAddr::V4(_) => IpAddr::from([0, 0, 0, 0]),
+        SocketAddr::V6(_) => IpAddr::from([0u16; 8]),
+    };
+    if probe.tcp { ask_tcp(probe, any) } else { ask_udp(probe, any) }
+}
+
+fn in_words(seen: Option<SocketAddr>, answer: io::Result<()>) -> String {
+    let seen = seen.map_or("not seen".to_owned(), |from| format!("seen from {}", from.ip()));
+    match answer {
+        Ok(()) => format!("{seen}, answered"),
+        Err(_) => format!("{seen}, not answered"),
+    }
+}
+
+fn ask_udp(probe: &Probe, any: IpAddr) -> String {
+    let server = match in_netns(&probe.to, || UdpSocket::bind((any, probe.port))) {
+        Ok(server) => server,
+        Err(error) => return format!("no server: {}", error.kind()),
+    };
+    let client = || -> io::Result<UdpSocket> {
+        let client = UdpSocket::bind((any, 0))?;
+        client.connect(probe.at)?;
+        client.set_read_timeout(Some(WITHIN))?;
+        client.send(b"?")?;
+        Ok(client)
+    };
+    let client = in_netns(&probe.from, client);
+    let mut buffer = [0; 16];
+    server.set_read_timeout(Some(WITHIN)).expect("a timeout");
+    let seen = client.as_ref().ok().and_then(|_| server.recv_from(&mut buffer).ok());
+    let seen = seen.map(|(_, from)| from);
+    if let Some(from) = seen {
+        // What can't be answered shows at the client.
+        let _ = server.send_to(b"!", from);
+    }
+    in_words(seen, client.and_then(|client| client.recv(&mut buffer).map(|_| ())))
+}
+
+fn ask_tcp(probe: &Probe, any: IpAddr) -> String {
+    let server = match in_netns(&probe.to, || TcpListener::bind((any, probe.port))) {
+        Ok(server) => server,
+        Err(error) => return format!("no server: {}", error.kind()),
+    };
+    server.set_nonblocking(true).expect("a socket that doesn't block");
+    let client = in_netns(&probe.from, || TcpStream::connect_timeout(&probe.at, WITHIN));
+    let end = Instant::now() + WITHIN;
+    let mut seen = None;
+    while client.is_ok() && seen.is_none() && Instant::now() < end {
+        match server.accept() {
+            Ok((mut stream, from)) => {
+                seen = Some(from);
+                let _ = stream.write_all(b"!");
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+    let answer = client.and_then(|mut client| {
+        client.set_read_timeout(Some(WITHIN))?;
+        client.read_exact(&mut [0; 1])
+    });
+    in_words(seen, answer)
+}
