@@ -8,8 +8,12 @@ use linux_raw_sys::netlink::ifinfomsg;
 use crate::read::{ip_of, text_of, u32_of};
 use crate::{Attrs, Batch, Message, Msg, attrs};
 
+mod device;
+mod neigh;
 mod route;
 
+pub use device::{Device, Vxlan};
+pub use neigh::{Neigh, dump_neighs, new_neigh};
 pub use route::{Route, RouteInfo, del_route, dump_routes, new_route};
 
 /// The protocol number that our routes and addresses carry (RTA rtm_protocol,
@@ -44,6 +48,8 @@ pub struct Link<'a> {
     pub mtu: Option<u32>,
     /// Index of the bridge (or other master) that it becomes a port of.
     pub master: Option<u32>,
+    /// Index of the link that it stands on (IFLA_LINK), in the namespace of the request.
+    pub link: Option<u32>,
     /// IFLA_IFALIAS. Silently dropped by the kernel in the message that creates a link.
     pub alias: Option<&'a str>,
     /// IFF_UP. In a veth's peer while it is created: ENOTCONN.
@@ -72,6 +78,8 @@ pub enum Kind<'a> {
     Bridge,
     /// A pair of Ethernet devices; the other end is described here.
     Veth(&'a Link<'a>),
+    /// One link by itself.
+    Device(Device),
 }
 
 /// Settings of a bridge's port (IFLA_INFO_SLAVE_DATA).
@@ -134,6 +142,9 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
     if let Some(mtu) = link.mtu {
         m.u32(libc::IFLA_MTU, mtu);
     }
+    if let Some(index) = link.link {
+        m.u32(libc::IFLA_LINK, index);
+    }
     if let Some(packets) = link.txqlen {
         m.u32(libc::IFLA_TXQLEN, packets);
     }
@@ -151,6 +162,7 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
     match link.kind {
         Kind::Existing => {}
         Kind::Bridge => m.nest(libc::IFLA_LINKINFO, |m| m.attr(libc::IFLA_INFO_KIND, b"bridge")),
+        Kind::Device(device) => m.nest(libc::IFLA_LINKINFO, |m| device.write(m)),
         Kind::Veth(peer) => m.nest(libc::IFLA_LINKINFO, |m| {
             m.attr(libc::IFLA_INFO_KIND, b"veth");
             m.nest(libc::IFLA_INFO_DATA, |m| m.nest(VETH_INFO_PEER, |m| link_body(m, peer)));
@@ -291,6 +303,8 @@ pub struct LinkInfo {
     pub alias: Option<String>,
     /// IFLA_INFO_KIND.
     pub kind: Option<String>,
+    /// What its kind says of it, where that kind is known here.
+    pub device: Option<Device>,
     /// What it is as a bridge's port.
     pub port: Port,
 }
@@ -327,6 +341,8 @@ impl LinkInfo {
 
     fn read_kind(&mut self, info: Attrs<'_>) {
         self.kind = info.find(libc::IFLA_INFO_KIND).map(text_of);
+        let data = attrs(info.find(libc::IFLA_INFO_DATA).unwrap_or(&[]));
+        self.device = self.kind.as_deref().and_then(|kind| Device::read(kind, &data));
         if info.find(libc::IFLA_INFO_SLAVE_KIND).is_some_and(|k| text_of(k) == "bridge") {
             let data = attrs(info.find(libc::IFLA_INFO_SLAVE_DATA).unwrap_or(&[]));
             let bit = |kind| data.find(kind).and_then(|b| b.first()).map(|b| *b != 0);

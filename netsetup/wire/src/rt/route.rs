@@ -33,6 +33,8 @@ pub struct Route {
     pub table: Option<u32>,
     /// RT_SCOPE_*; `None` = by whether there is a next hop.
     pub scope: Option<u8>,
+    /// RTNH_F_ONLINK: the next hop is on the link, whatever the link's addresses say.
+    pub onlink: bool,
 }
 
 impl Route {
@@ -47,6 +49,7 @@ impl Route {
             advmss: None,
             table: None,
             scope: None,
+            onlink: false,
         }
     }
 }
@@ -77,6 +80,9 @@ fn route_body(m: &mut Msg<'_>, route: &Route) {
     let table = u8::try_from(number).unwrap_or(libc::RT_TABLE_UNSPEC);
     let mut body =
         [family(dst), prefix, 0, 0, table, PROTOCOL, scope, libc::RTN_UNICAST, 0, 0, 0, 0];
+    if route.onlink {
+        body[8..12].copy_from_slice(&raw::RTNH_F_ONLINK.to_ne_bytes());
+    }
     if dst.is_ipv6() {
         body[6] = libc::RT_SCOPE_UNIVERSE; // IPv6 knows no other
     }

@@ -30,7 +30,7 @@ fn judge(message: &[u8]) -> (u16, RouteNetlinkMessage) {
 }
 
 /// What the judge makes of the one message that `fill` writes; its flags must be these.
-fn written(flags: u16, fill: impl FnOnce(&mut Batch) -> u32) -> RouteNetlinkMessage {
+pub(crate) fn written(flags: u16, fill: impl FnOnce(&mut Batch) -> u32) -> RouteNetlinkMessage {
     let mut batch = Batch::new(77);
     let seq = fill(&mut batch);
     assert_eq!(seq, 77);
@@ -39,7 +39,7 @@ fn written(flags: u16, fill: impl FnOnce(&mut Batch) -> u32) -> RouteNetlinkMess
     message
 }
 
-fn link(wanted: &Link<'_>) -> LinkMessage {
+pub(crate) fn link(wanted: &Link<'_>) -> LinkMessage {
     match written(rt::REQUEST, |b| rt::new_link(b, rt::REQUEST, wanted)) {
         RouteNetlinkMessage::NewLink(m) => m,
         other => panic!("no RTM_NEWLINK: {other:?}"),
