@@ -22,36 +22,41 @@ mod bridge;
 mod call;
 mod chained;
 mod host_local;
+mod interface;
 mod ipam;
 mod json;
 mod load;
+mod network;
 mod pattern;
 mod prev;
 mod ptp;
 mod statics;
 #[cfg(test)]
 mod tests;
+mod vxlan;
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::json::{Fault, Node, Object, Parsed};
 pub use self::{
     allowlist::allow,
     bridge::Bridge,
     call::{Args, Call, NAMES, call, call_by_names, decode, name_of, prev_of, type_of, version_of},
-    chained::{Firewall, LinkSettings, Portmap, Tuning},
+    chained::{Firewall, LinkSettings, Portmap, Tuning, Vrf},
     host_local::HostLocal,
+    interface::{
+        HostDevice, Interface, InterfaceKind, Ipvlan, IpvlanMode, Macvlan, MacvlanMode, Master,
+        Tap, VLAN_MAX, Vlan,
+    },
     ipam::{Ipam, Route},
     load::{find, names},
     prev::result,
     ptp::Ptp,
     statics::Static,
-};
-use self::{
-    json::{Fault, Node, Object, Parsed},
-    load::BUILTIN,
+    vxlan::{Remote, Vxlan},
 };
 use crate::{
     error::{Error, Result},
@@ -62,7 +67,8 @@ use crate::{
 pub const CNI_VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// The plugin types that podkeel has.
-const PLUGIN_TYPES: &str = "bridge, ptp, portmap, firewall, tuning";
+const PLUGIN_TYPES: &str = "bridge, ptp, macvlan, ipvlan, vlan, vxlan, host-device, tap, dummy, \
+     none, host, portmap, firewall, tuning, vrf";
 
 /// A network: a list of plugins, of which the first makes the interface and
 /// the others add to it.
@@ -101,8 +107,14 @@ pub enum Plugin {
     Bridge(Bridge),
     /// A veth pair from the pod to the host, and routes.
     Ptp(Ptp),
+    /// One link by itself, or one of the host's.
+    Interface(Interface),
+    /// A bridge whose pods reach those of other hosts through a tunnel.
+    Vxlan(Vxlan),
     /// The pod's `lo`.
     Loopback,
+    /// Nothing: the pod has the host's own namespace.
+    Host,
     /// Addresses alone, for a plugin that called ours for them.
     Ipam(Ipam),
     /// Published ports.
@@ -111,6 +123,8 @@ pub enum Plugin {
     Firewall(Firewall),
     /// Sysctls in the pod.
     Tuning(Tuning),
+    /// A routing domain in the pod that the interface becomes a member of.
+    Vrf(Vrf),
 }
 
 /// The capabilities that a plugin's configuration turns on (CONVENTIONS.md):
@@ -142,103 +156,6 @@ impl fmt::Display for Source {
             Source::File(path) => path.display().fmt(f),
             Source::Call(plugin) => write!(f, "a call of {plugin}"),
         }
-    }
-}
-
-impl Network {
-    /// The network that is there without any file: `bridge`.
-    pub fn builtin() -> Result<Network> {
-        parse(BUILTIN, Source::Builtin)
-    }
-
-    /// Its bridge plugin, if it has one.
-    pub fn bridge(&self) -> Option<&Bridge> {
-        self.plugins.iter().find_map(|plugin| match plugin {
-            Plugin::Bridge(bridge) => Some(bridge),
-            _ => None,
-        })
-    }
-
-    /// Its firewall plugin, if it has one.
-    pub fn firewall(&self) -> Option<&Firewall> {
-        self.plugins.iter().find_map(|plugin| match plugin {
-            Plugin::Firewall(firewall) => Some(firewall),
-            _ => None,
-        })
-    }
-
-    /// Where its addresses come from.
-    pub fn ipam(&self) -> Option<&Ipam> {
-        self.plugins.iter().find_map(|plugin| match plugin {
-            Plugin::Bridge(bridge) => bridge.ipam.as_ref(),
-            Plugin::Ptp(ptp) => ptp.ipam.as_ref(),
-            Plugin::Ipam(ipam) => Some(ipam),
-            Plugin::Loopback | Plugin::Portmap(_) | Plugin::Firewall(_) | Plugin::Tuning(_) => None,
-        })
-    }
-
-    /// Whether it gives pods IPv6 addresses, as far as the file says.
-    pub fn has_ipv6(&self) -> bool {
-        self.ipam().is_some_and(|ipam| ipam.subnets().iter().any(|net| net.addr().is_ipv6()))
-    }
-
-    /// Whether the host forwards packets for it.
-    pub fn forwards(&self) -> bool {
-        self.plugins.iter().any(|plugin| match plugin {
-            Plugin::Bridge(bridge) => bridge.is_gateway && bridge.ipam.is_some(),
-            Plugin::Ptp(_) => true,
-            _ => false,
-        })
-    }
-
-    /// Whether the host is the pods' gateway and the gateway's address must be known.
-    pub fn has_gateway(&self) -> bool {
-        self.plugins.iter().any(|plugin| match plugin {
-            Plugin::Bridge(bridge) => bridge.is_gateway,
-            Plugin::Ptp(_) => true,
-            _ => false,
-        })
-    }
-
-    /// What it says about name resolution itself.
-    pub fn dns(&self) -> Option<&Dns> {
-        self.plugins.iter().find_map(|plugin| match plugin {
-            Plugin::Bridge(bridge) => bridge.dns.as_ref(),
-            Plugin::Ptp(ptp) => ptp.dns.as_ref(),
-            _ => None,
-        })
-    }
-
-    /// The sysctls that its tuning plugins set.
-    pub fn sysctls(&self) -> impl Iterator<Item = &crate::request::SysctlSetting> {
-        self.plugins.iter().flat_map(|plugin| match plugin {
-            Plugin::Tuning(tuning) => &tuning.sysctls[..],
-            _ => &[],
-        })
-    }
-
-    /// Whether some plugin of the list asks for this capability.
-    pub fn can(&self, capability: &str) -> bool {
-        self.plugins.iter().any(|plugin| plugin.capabilities().contains(capability))
-    }
-}
-
-impl Plugin {
-    /// What its configuration asks a runtime for.
-    pub fn capabilities(&self) -> &Capabilities {
-        static NONE: Capabilities = Capabilities::new();
-        match self {
-            Plugin::Bridge(bridge) => &bridge.capabilities,
-            Plugin::Ptp(ptp) => &ptp.capabilities,
-            Plugin::Portmap(portmap) => &portmap.capabilities,
-            Plugin::Tuning(tuning) => &tuning.capabilities,
-            Plugin::Loopback | Plugin::Ipam(_) | Plugin::Firewall(_) => &NONE,
-        }
-    }
-
-    /// Whether it makes the pod's interface.
-    pub fn makes_interface(&self) -> bool {
-        matches!(self, Plugin::Bridge(_) | Plugin::Ptp(_))
     }
 }
 
@@ -351,20 +268,25 @@ fn read_plugin(plugin: &Object, index: usize, cni_version: &str) -> Parsed<Plugi
     let read = match kind {
         "bridge" => Plugin::Bridge(bridge::read(plugin, cni_version)?),
         "ptp" => Plugin::Ptp(ptp::read(plugin, cni_version)?),
+        "vxlan" => Plugin::Vxlan(vxlan::read(plugin, cni_version)?),
+        "none" => Plugin::Loopback,
+        "host" => Plugin::Host,
         "portmap" => Plugin::Portmap(chained::read_portmap(plugin)?),
         "firewall" => Plugin::Firewall(chained::read_firewall(plugin)?),
         "tuning" => Plugin::Tuning(chained::read_tuning(plugin)?),
-        _ => {
-            let why = format!("{kind:?} is not a plugin that podkeel has: {PLUGIN_TYPES}");
-            return Err(Fault::unsupported(&plugin.at("type"), why));
-        }
+        "vrf" => Plugin::Vrf(chained::read_vrf(plugin)?),
+        _ => match interface::read(kind, plugin, cni_version)? {
+            Some(interface) => Plugin::Interface(interface),
+            None => {
+                let why = format!("{kind:?} is not a plugin that podkeel has: {PLUGIN_TYPES}");
+                return Err(Fault::unsupported(&plugin.at("type"), why));
+            }
+        },
     };
-    if let Plugin::Bridge(Bridge { ipam: Some(Ipam::Foreign(kind)), .. })
-    | Plugin::Ptp(Ptp { ipam: Some(Ipam::Foreign(kind)), .. }) = &read
-    {
+    if let Some(Ipam::Foreign(kind)) = read.ipam() {
         return Err(ipam::not_ours(plugin, kind));
     }
-    match (index, read.makes_interface()) {
+    match (index, read.is_first()) {
         (0, true) => Ok(read),
         (0, false) => Err(Fault::input(
             &plugin.at("type"),

@@ -1,11 +1,15 @@
 //! What the host has, read once before anything is planned, so that plans are
 //! pure functions of a request and these facts.
 
+mod links;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use podkeel_wire::rt;
 
+pub use self::links::{DeviceFacts, ParentFacts, TunnelFacts};
 use crate::conf::{self, Network, Plugin};
 use crate::error::Result;
 use crate::ipam::Leases;
@@ -47,6 +51,18 @@ pub struct Facts {
     pub pod_link: Vec<(LinkAttr, String)>,
     /// What the pod's sysctls are that somebody wants to set; `None` = no such sysctl.
     pub pod_sysctls: BTreeMap<Vec<String>, Option<String>>,
+    /// The routing domains of the pod, and their tables. Read for a vrf plugin.
+    pub pod_vrfs: Vec<(String, u32)>,
+    /// The inode number of the pod's namespace.
+    pub pod_inode: u64,
+    /// The link that the pod's interface stands on.
+    pub parent: Option<ParentFacts>,
+    /// The host's device that is lent to the pod.
+    pub device: Option<DeviceFacts>,
+    /// This host's end of a tunnel.
+    pub tunnel: Option<TunnelFacts>,
+    /// Where namespaces are pinned whose pods have something of the host's.
+    pub pins: PathBuf,
 }
 
 /// A link that packets of 127.0.0.0/8 may be let through.
@@ -83,9 +99,12 @@ impl Facts {
             ..Facts::default()
         };
         for plugin in &network.plugins {
-            if let Plugin::Bridge(conf) = plugin {
+            if let Plugin::Bridge(conf) | Plugin::Vxlan(conf::Vxlan { bridge: conf, .. }) = plugin {
                 facts.read_bridge(conf, &mark.shared(), host)?;
             }
+        }
+        if let Some(conf) = network.vxlan() {
+            facts.read_tunnel(conf, host)?;
         }
         let v6 = leases.addrs.iter().any(|a| a.address.addr().is_ipv6());
         if facts.ipv6 && v6 && network.forwards() {
@@ -96,11 +115,26 @@ impl Facts {
 
     /// Reads the settings of a link in the pod.
     pub fn read_pod_link(&mut self, pod: &mut Pod, link: &str) -> Result<()> {
-        use LinkAttr::{Allmulti, Mac, Mtu, Promisc, Txqlen};
         if let Some(link) = pod.rtnl.link(link)? {
-            self.pod_link =
-                [Mac, Mtu, Promisc, Allmulti, Txqlen].map(|attr| (attr, attr.of(&link))).to_vec();
+            self.read_settings(&link);
         }
+        Ok(())
+    }
+
+    /// Notes the settings of a link that is, or will be, the pod's.
+    fn read_settings(&mut self, link: &rt::LinkInfo) {
+        use LinkAttr::{Allmulti, Mac, Mtu, Promisc, Txqlen};
+        let all = [Mac, Mtu, Promisc, Allmulti, Txqlen];
+        self.pod_link = all.map(|attr| (attr, attr.of(link))).to_vec();
+    }
+
+    /// Reads which routing domains the pod has.
+    pub fn read_vrfs(&mut self, pod: &mut Pod) -> Result<()> {
+        let of = |link: rt::LinkInfo| match link.device {
+            Some(rt::Device::Vrf { table }) => Some((link.name, table)),
+            _ => None,
+        };
+        self.pod_vrfs = pod.rtnl.links()?.into_iter().filter_map(of).collect();
         Ok(())
     }
 

@@ -148,6 +148,13 @@ pub fn bridge_mac(name: &str, machine: &str) -> Mac {
     Mac([0x02, a, b, c, d, e])
 }
 
+/// The MAC address of a tunnel's end: every host of the network can work it out from the
+/// network's number and the other's address.
+pub fn tunnel_mac(id: u32, host: std::net::IpAddr) -> Mac {
+    let [a, b, c, d, e, ..] = hash(&["tunnel", &id.to_string(), &host.to_string()]).to_be_bytes();
+    Mac([0x02, a, b, c, d, e])
+}
+
 /// FNV-1a is stable over builds, which names in records need; the words are set apart by NUL.
 fn hash(words: &[&str]) -> u64 {
     fnv1a64(words.join("\0").as_bytes())

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::NetnsId;
 use crate::names::Mark;
-use crate::plan::{Object, Plan, Pod};
+use crate::plan::{Object, Plan, Pod, Side};
 use crate::request::{Mac, Wishes};
 use crate::roots::Roots;
 
@@ -178,6 +178,10 @@ impl Attachment {
     pub fn peer(&self) -> Option<(&str, Mac)> {
         self.plan.steps.iter().find_map(|step| match &step.what {
             Object::Veth(veth) => Some((veth.peer.as_str(), veth.peer_mac)),
+            Object::Device(device) if step.at == Side::Pod => {
+                Some((device.name.as_str(), device.address()?))
+            }
+            Object::Lent(lent) => Some((lent.to.as_str(), lent.mac?)),
             _ => None,
         })
     }
@@ -197,6 +201,14 @@ impl Attachment {
         Ok(pod.rtnl.link(name)?.is_some_and(|link| link.mac == Some(mac.0)))
     }
 
+    /// The pins that keep its namespace.
+    pub fn pins(&self) -> impl Iterator<Item = PathBuf> {
+        self.plan.steps.iter().filter_map(|step| match &step.what {
+            Object::Pin { dir, name } => Some(dir.join(name)),
+            _ => None,
+        })
+    }
+
     /// Its name among the holders of what is shared.
     pub fn holder(&self) -> String {
         self.mark.id()
@@ -207,6 +219,11 @@ impl Roots {
     /// Where attachments are.
     pub fn net(&self) -> PathBuf {
         self.run.join("net")
+    }
+
+    /// Where the namespaces of pods are pinned that have something of the host's.
+    pub fn pins(&self) -> PathBuf {
+        self.run.join("pins")
     }
 
     /// Where the holders of shared objects are, by [`Roots::id`]: what has one

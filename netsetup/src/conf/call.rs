@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    CNI_VERSIONS, HostLocal, Ipam, Network, Plugin, Source, bridge, chained, ipam,
+    CNI_VERSIONS, HostLocal, Interface, InterfaceKind, Ipam, Network, Plugin, Source, bridge,
+    chained, interface, ipam,
     json::{self, Fault, Node, Object, Parsed},
-    prev, ptp, read_name,
+    prev, ptp, read_name, vxlan,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -19,8 +20,24 @@ use crate::{
 };
 
 /// The plugins that podkeel can be called as.
-pub const NAMES: [&str; 8] =
-    ["bridge", "firewall", "host-local", "loopback", "portmap", "ptp", "static", "tuning"];
+pub const NAMES: [&str; 16] = [
+    "bridge",
+    "dummy",
+    "firewall",
+    "host-device",
+    "host-local",
+    "ipvlan",
+    "loopback",
+    "macvlan",
+    "portmap",
+    "ptp",
+    "static",
+    "tap",
+    "tuning",
+    "vlan",
+    "vrf",
+    "vxlan",
+];
 
 /// CNI_ARGS, as pairs in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,11 +181,12 @@ pub fn call_by_names(value: &Value, kind: &str) -> Result<Call> {
             word("dataDir").map(std::path::PathBuf::from).filter(|dir| dir.is_absolute());
         Plugin::Ipam(Ipam::HostLocal(HostLocal { data_dir, ..HostLocal::default() }))
     };
+    let has_none = ["firewall", "loopback", "portmap", "static", "tuning", "vrf"].contains(&kind);
     let plugin = match (kind, word("type")) {
-        ("host-local", _) | ("bridge" | "ptp", Some("host-local")) => Some(leases()),
-        ("bridge" | "ptp", Some("static") | None) => None,
-        ("bridge" | "ptp", Some(foreign)) => Some(Plugin::Ipam(Ipam::Foreign(foreign.to_owned()))),
-        _ => None,
+        _ if has_none => None,
+        ("host-local", _) | (_, Some("host-local")) => Some(leases()),
+        (_, Some("static") | None) => None,
+        (_, Some(foreign)) => Some(Plugin::Ipam(Ipam::Foreign(foreign.to_owned()))),
     };
     Ok(Call {
         network: Network {
@@ -190,15 +208,8 @@ fn read(value: &Value, kind: &str, args: &Args) -> Parsed<Call> {
     let root = Node::root(value).object()?;
     let cni_version = root.text("cniVersion")?.unwrap_or(CNI_VERSIONS[0]).to_owned();
     let plugin = read_plugin(&root, kind, &cni_version, args)?;
-    let wants_mac = matches!(kind, "bridge" | "tuning");
-    let asked_ips = match &plugin {
-        Plugin::Bridge(bridge::Bridge { ipam, .. }) | Plugin::Ptp(ptp::Ptp { ipam, .. }) => {
-            ipam.as_ref()
-        }
-        Plugin::Ipam(ipam) => Some(ipam),
-        _ => None,
-    };
-    let leases = asked_ips.is_some_and(|ipam| ipam.host_local().is_some());
+    let wants_mac = WANT_MAC.contains(&kind);
+    let leases = plugin.ipam().is_some_and(|ipam| ipam.host_local().is_some());
     Ok(Call {
         ports: if kind == "portmap" { read_ports(&root)? } else { Vec::new() },
         ips: if leases { args.ips()? } else { Vec::new() },
@@ -215,10 +226,15 @@ fn read(value: &Value, kind: &str, args: &Args) -> Parsed<Call> {
     })
 }
 
+/// The plugins that know MAC of CNI_ARGS.
+const WANT_MAC: [&str; 5] = ["bridge", "macvlan", "tap", "tuning", "vxlan"];
+
 fn read_plugin(root: &Object, kind: &str, version: &str, args: &Args) -> Parsed<Plugin> {
+    if WANT_MAC.contains(&kind) {
+        args.known(&["MAC"])?;
+    }
     Ok(match kind {
         "bridge" => {
-            args.known(&["MAC"])?;
             let mut read = bridge::read(root, version)?;
             know_args(&mut read.ipam, args)?;
             Plugin::Bridge(read)
@@ -239,15 +255,43 @@ fn read_plugin(root: &Object, kind: &str, version: &str, args: &Args) -> Parsed<
         }
         "portmap" => Plugin::Portmap(chained::read_portmap(root)?),
         "firewall" => Plugin::Firewall(chained::read_firewall(root)?),
-        "tuning" => {
-            args.known(&["MAC"])?;
-            Plugin::Tuning(chained::read_tuning(root)?)
+        "tuning" => Plugin::Tuning(chained::read_tuning(root)?),
+        "vrf" => Plugin::Vrf(chained::read_vrf(root)?),
+        "vxlan" => {
+            let mut read = vxlan::read(root, version)?;
+            know_args(&mut read.bridge.ipam, args)?;
+            Plugin::Vxlan(read)
         }
         _ => {
-            let why = format!("{kind:?} is not a plugin that podkeel has: {}", NAMES.join(", "));
-            return Err(Fault::unsupported("type", why));
+            let Some(mut read) = interface::read(kind, root, version)? else {
+                let why =
+                    format!("{kind:?} is not a plugin that podkeel has: {}", NAMES.join(", "));
+                return Err(Fault::unsupported("type", why));
+            };
+            know_args(&mut read.ipam, args)?;
+            take_master(&mut read, root)?;
+            Plugin::Interface(read)
         }
     })
+}
+
+/// An ipvlan that names no master stands on the one interface that the plugins before it
+/// have made.
+fn take_master(read: &mut Interface, root: &Object) -> Parsed<()> {
+    let InterfaceKind::Ipvlan(conf) = &mut read.kind else { return Ok(()) };
+    let Some(prev) = root.get("prevResult").filter(|_| conf.master.name.is_none()) else {
+        return Ok(());
+    };
+    match &prev::read(&prev)?.interfaces[..] {
+        [one] if !one.name.is_empty() => {
+            conf.master.name = Some(one.name.clone());
+            Ok(())
+        }
+        _ => Err(Fault::input(
+            "prevResult",
+            "chained master failure. PrevResult lacks a single named interface",
+        )),
+    }
 }
 
 /// What the address managers know of CNI_ARGS.

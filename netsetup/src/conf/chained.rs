@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     Capabilities,
     bridge::read_backend,
+    interface::read_ifname,
     json::{Fault, Object, Parsed},
     read_capabilities,
 };
@@ -35,6 +36,15 @@ pub struct Tuning {
     pub link: LinkSettings,
     /// What it asks a runtime for: `mac`.
     pub capabilities: Capabilities,
+}
+
+/// A routing domain in the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vrf {
+    /// The name of its link.
+    pub name: String,
+    /// The routing table; `None` = the first that no other of the pod's has.
+    pub table: Option<u32>,
 }
 
 /// Settings of an interface that is there.
@@ -99,6 +109,14 @@ pub(super) fn read_firewall(plugin: &Object) -> Parsed<Firewall> {
         );
     }
     Ok(Firewall { admin_chain })
+}
+
+pub(super) fn read_vrf(plugin: &Object) -> Parsed<Vrf> {
+    let Some(name) = read_ifname(plugin, "vrfname")? else {
+        let why = "is missing: configuration is expected to have a valid vrf name";
+        return Err(Fault::input(&plugin.at("vrfname"), why));
+    };
+    Ok(Vrf { name, table: plugin.number("table")?.filter(|table| *table != 0) })
 }
 
 pub(super) fn read_portmap(plugin: &Object) -> Parsed<Portmap> {

@@ -7,7 +7,7 @@
 //!   10-old.conf              then by file name; the name *inside* the file counts
 //! /etc/cni/net.d/
 //!   87-podman.conflist
-//! bridge (built in)          last, so that a file named "bridge" replaces it
+//! bridge, none, host         built in: last, so that a file of the name replaces it
 //! ```
 
 use std::{
@@ -31,7 +31,13 @@ use crate::{
 /// The network that is there without any file. IPv4 only, by choice: a unique
 /// local IPv6 prefix is each site's own to draw (RFC 4193).
 pub(super) const BUILTIN: &str = include_str!("../networks/bridge.conflist");
-const BUILTIN_NAME: &str = "bridge";
+
+/// The networks that are there without any file.
+const ALL: [(&str, &str); 3] = [
+    ("bridge", BUILTIN),
+    ("none", include_str!("../networks/none.conflist")),
+    ("host", include_str!("../networks/host.conflist")),
+];
 
 /// No network list is anywhere near this long; a device file or a log is.
 const LENGTH_MAX: u64 = 1 << 20;
@@ -60,8 +66,8 @@ pub fn find(name_or_file: &str, roots: &Roots) -> Result<Network> {
             Err(error) => broken.push(error),
         }
     }
-    if name_or_file == BUILTIN_NAME {
-        return Network::builtin();
+    if let Some((_, text)) = ALL.iter().find(|(name, _)| *name == name_or_file) {
+        return super::parse(text, Source::Builtin);
     }
     Err(missing(name_or_file, roots, seen, &broken))
 }
@@ -166,8 +172,10 @@ fn first_of_each(named: impl IntoIterator<Item = (String, PathBuf)>) -> Vec<(Str
             known.push((name, Source::File(path)));
         }
     }
-    if known.iter().all(|(name, _)| name != BUILTIN_NAME) {
-        known.push((BUILTIN_NAME.to_owned(), Source::Builtin));
+    for (builtin, _) in ALL {
+        if known.iter().all(|(name, _)| name != builtin) {
+            known.push((builtin.to_owned(), Source::Builtin));
+        }
     }
     known
 }

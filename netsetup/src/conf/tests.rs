@@ -1,6 +1,7 @@
 //! Lists as people write them, good and bad; every bad one with its text.
 
 mod find;
+mod interface;
 mod keys;
 mod ranges;
 
@@ -104,7 +105,7 @@ fn the_sample_lists() {
     let roots = Roots { conf: vec![dir.into()], ..Roots::default() };
     let names: Vec<String> = names(&roots).into_iter().map(|(name, _)| name).collect();
     let files = std::fs::read_dir(dir).unwrap().count();
-    assert_eq!(names.len(), files + 1, "all of {dir} and the built-in one: {names:?}");
+    assert_eq!(names.len(), files + 3, "all of {dir} and the built-in ones: {names:?}");
     for name in &names {
         let network = find(name, &roots).unwrap();
         if let Source::File(path) = &network.source {
@@ -289,12 +290,12 @@ fn the_order_of_plugins() {
         (
             r#"{"type": "bridge"}, {"type": "bandwidth"}"#,
             Kind::Unsupported,
-            "plugins[1].type: \"bandwidth\" is not a plugin that podkeel has: bridge, ptp, portmap, firewall, tuning",
+            "plugins[1].type: \"bandwidth\" is not a plugin that podkeel has: bridge, ptp, macvlan, ipvlan, vlan, vxlan, host-device, tap, dummy, none, host, portmap, firewall, tuning, vrf",
         ),
         (
             r#"{"type": "../../bin/sh"}"#,
             Kind::Unsupported,
-            "plugins[0].type: \"../../bin/sh\" is not a plugin that podkeel has: bridge, ptp, portmap, firewall, tuning",
+            "plugins[0].type: \"../../bin/sh\" is not a plugin that podkeel has: bridge, ptp, macvlan, ipvlan, vlan, vxlan, host-device, tap, dummy, none, host, portmap, firewall, tuning, vrf",
         ),
     ] {
         assert_error(plugins(list), kind, &format!("{named}{why}"));

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use super::interface::asked_mac;
 use super::{Request, conf_sysctl, families, forward, guard_v6, has_ipv6, masquerade, pod_routes};
 use crate::conf;
 use crate::error::{Error, Kind, Result};
@@ -9,7 +10,6 @@ use crate::facts::{BridgeFacts, Facts};
 use crate::ipam::Leases;
 use crate::names;
 use crate::plan::{Bridge, LinkAttr, Object, Phase, Plan, Side, Veth};
-use crate::request::Mac;
 
 /// Bridge and veth.
 pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
@@ -80,15 +80,8 @@ fn veth(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Veth {
         hairpin: conf.hairpin_mode || (!request.wishes.ports.is_empty() && !conf.promisc_mode),
         isolated: conf.port_isolation,
         peer: request.ifname.clone(),
-        peer_mac: asked_mac(request, conf).unwrap_or_else(|| mark.mac("inner", &facts.machine)),
+        peer_mac: asked_mac(request, conf.mac).unwrap_or_else(|| mark.mac("inner", &facts.machine)),
     }
-}
-
-/// The pod's link-layer address as it is asked for: CNI_ARGS, all that a plugin's call
-/// wishes, gives way to the configuration with what the runtime put into it.
-fn asked_mac(request: &Request, conf: &conf::Bridge) -> Option<Mac> {
-    let (wished, written) = (request.wishes.mac, conf.mac);
-    if request.as_plugin { written.or(wished) } else { wished.or(written) }
 }
 
 /// When the interface comes up, with its addresses, the kernel tells the network whose they

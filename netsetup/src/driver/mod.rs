@@ -2,8 +2,16 @@
 //! no socket, no file and no JSON.
 
 pub mod bridge;
+mod dummy;
+mod host_device;
+mod interface;
+mod ipvlan;
 pub mod loopback;
+mod macvlan;
 pub mod ptp;
+mod tap;
+mod vlan;
+mod vxlan;
 
 use std::net::IpAddr;
 
@@ -57,7 +65,10 @@ pub fn plan(request: &Request, facts: &Facts, leases: &Leases) -> Result<Plan> {
                 .and(bridge::links(request, conf, facts))
                 .and(bridge::addresses(request, conf, facts, leases)?),
             Plugin::Ptp(conf) => plan.and(ptp::plan(request, conf, facts, leases)?),
+            Plugin::Interface(conf) => plan.and(interface::plan(request, conf, facts, leases)?),
+            Plugin::Vxlan(conf) => plan.and(vxlan::plan(request, conf, facts, leases)?),
             Plugin::Loopback => plan.and(loopback::plan()),
+            Plugin::Host => plan,
             Plugin::Ipam(_) => plan, // leases are all it is about
             Plugin::Portmap(conf) => {
                 published = true;
@@ -65,6 +76,7 @@ pub fn plan(request: &Request, facts: &Facts, leases: &Leases) -> Result<Plan> {
             }
             Plugin::Firewall(conf) => plan.and(meta::firewall::plan(conf, facts, leases)),
             Plugin::Tuning(conf) => plan.and(meta::tuning::link(request, conf, facts)?),
+            Plugin::Vrf(conf) => meta::vrf::plan(plan, request, conf, facts, leases)?,
         };
     }
     if !published && !request.wishes.ports.is_empty() {
@@ -93,11 +105,6 @@ pub fn wanted_routes(request: &Request, leases: &Leases) -> Vec<Route> {
 /// The pod's routes: of each destination the first, a default route where there is none
 /// of the family. A pod has one default route a family: its first network's.
 fn pod_routes(request: &Request, facts: &Facts, leases: &Leases) -> Vec<Object> {
-    let gateway_of = |dst: &IpNet| {
-        let of_family =
-            leases.addrs.iter().find(|a| a.address.addr().is_ipv4() == dst.addr().is_ipv4());
-        of_family.and_then(|a| a.gateway)
-    };
     let taken = |dst: &IpNet| {
         if dst.addr().is_ipv4() { facts.pod_default_v4 } else { facts.pod_default_v6 }
     };
@@ -116,20 +123,28 @@ fn pod_routes(request: &Request, facts: &Facts, leases: &Leases) -> Vec<Object> 
             routes.push(route);
         }
     }
-    let object = |route: Route| Object::Route {
+    routes.iter().map(|wanted| route(request, leases, wanted)).collect()
+}
+
+/// A route as a plan has it: one without a next hop leads to its family's gateway.
+pub(super) fn route(request: &Request, leases: &Leases, route: &Route) -> Object {
+    let is_v4 = route.dst.addr().is_ipv4();
+    let gateway = leases.addrs.iter().find(|a| a.address.addr().is_ipv4() == is_v4);
+    let gateway = gateway.and_then(|a| a.gateway);
+    Object::Route {
         link: request.ifname.clone(),
         dst: route.dst,
         // A route of the link's own scope leads to no next hop.
-        via: route.gw.or_else(|| gateway_of(&route.dst).filter(|_| !on_link(&route))),
+        via: route.gw.or_else(|| gateway.filter(|_| !on_link(route))),
         attrs: RouteAttrs {
             mtu: route.mtu,
             advmss: route.advmss,
             priority: route.priority,
             table: route.table,
             scope: route.scope,
+            onlink: false,
         },
-    };
-    routes.into_iter().map(object).collect()
+    }
 }
 
 fn on_link(route: &Route) -> bool {

@@ -8,10 +8,13 @@
 //!   Socket ── exchange(batch) ──► one send, the answers, in order
 //!   rtnl, nft, sysctl ── find and change one kind of object each
 //!   conntrack ── flows that are to be forgotten
+//!   tap ── a link whose other end is a program
+//!   announce ── neighbours are told who has an address now
 //!   guard ── what link-layer addresses a pod may send from
 //!   forward ── accepts in iptables' table, where it drops
 //! ```
 
+pub mod announce;
 pub mod conntrack;
 pub mod forward;
 pub mod guard;
@@ -23,6 +26,7 @@ pub mod ruleset;
 pub mod socket;
 mod sys;
 pub mod sysctl;
+pub mod tap;
 
 pub use netns::{Netns, NetnsId};
 pub use nft::Nft;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use podkeel_wire::Message;
-use podkeel_wire::rt::{self, AddrInfo, LinkInfo, RouteInfo};
+use podkeel_wire::rt::{self, AddrInfo, LinkInfo, Neigh, RouteInfo};
 
 use super::socket::{Apart, Socket};
 use crate::error::{Error, Kind, Result};
@@ -79,6 +79,17 @@ impl Rtnl {
     /// Notes the index of a link that an exchange showed.
     pub fn learn(&mut self, link: &LinkInfo) {
         self.index.insert(link.name.clone(), link.index);
+    }
+
+    /// Forgets a link's index: it has left, or has another name.
+    pub fn forget(&mut self, name: &str) {
+        self.index.remove(name);
+    }
+
+    /// The neighbours of a family that stay; of AF_BRIDGE: what stays in forwarding tables.
+    pub fn neighs(&mut self, family: i32) -> Result<Vec<Neigh>> {
+        let found = self.socket.dump(|b| _ = rt::dump_neighs(b, family as u8), Neigh::read)?;
+        found.map_err(|r| r.error("list neighbours"))
     }
 
     /// All links.

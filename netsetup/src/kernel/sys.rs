@@ -1,5 +1,5 @@
-//! The only unsafe code of netsetup: two socket options, an ioctl and a fork that no safe
-//! crate offers.
+//! The only unsafe code of netsetup: two socket options, the ioctls of namespaces and of
+//! tun, a fork, and a frame sent as it is, which no safe crate offers.
 
 #![allow(unsafe_code)]
 
@@ -117,6 +117,55 @@ fn close_but(keep: [BorrowedFd<'_>; 2]) -> bool {
     (low == 0 || close(0, low - 1))
         && close(low + 1, high.saturating_sub(1))
         && close(high + 1, libc::c_uint::MAX)
+}
+
+/// Makes a link of the tun driver, or opens one: `flags` are IFF_TAP, IFF_NO_PI, ... It
+/// lives as long as `fd` unless [`tun_set`] says otherwise. A name is at most 15 bytes long.
+/// Source: TUNSETIFF, linux/if_tun.h.
+pub(super) fn tun_open(fd: BorrowedFd<'_>, name: &str, flags: i32) -> Result<(), Errno> {
+    // struct ifreq: 16 bytes of name, then a union of which ifr_flags is a short.
+    let mut request = [0u8; 40];
+    let name = name.as_bytes().get(..15.min(name.len())).unwrap_or_default();
+    request[..name.len()].copy_from_slice(name);
+    request[16..18].copy_from_slice(&(flags as u16).to_ne_bytes());
+    // SAFETY: `request` is as long as struct ifreq, which the kernel reads and writes, and
+    // lives through the call.
+    let done = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, request.as_mut_ptr()) };
+    if done == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// Sets what is a number of an open link of the tun driver: TUNSETOWNER, TUNSETGROUP,
+/// TUNSETPERSIST. Source: linux/if_tun.h.
+pub(super) fn tun_set(
+    fd: BorrowedFd<'_>,
+    what: libc::Ioctl,
+    value: libc::c_ulong,
+) -> Result<(), Errno> {
+    // SAFETY: these three take a number, and touch no memory of ours.
+    let done = unsafe { libc::ioctl(fd.as_raw_fd(), what, value) };
+    if done == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// Sends one frame over the link of this index. Source: packet(7).
+pub(super) fn send_frame(fd: BorrowedFd<'_>, index: u32, frame: &[u8]) -> Result<(), Errno> {
+    let [a, b, c, d] = index.to_ne_bytes();
+    let [e, g] = (libc::AF_PACKET as u16).to_ne_bytes();
+    // struct sockaddr_ll: family, protocol, index, and what only receivers are told.
+    let mut to = [0u8; size_of::<libc::sockaddr_ll>()];
+    to[..8].copy_from_slice(&[e, g, 0, 0, a, b, c, d]);
+    // SAFETY: both pointers and their lengths describe slices that live through the call;
+    // the kernel only reads them.
+    let sent = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            libc::MSG_DONTWAIT,
+            to.as_ptr().cast(),
+            to.len() as libc::socklen_t,
+        )
+    };
+    if sent >= 0 { Ok(()) } else { Err(last_error()) }
 }
 
 fn last_error() -> Errno {

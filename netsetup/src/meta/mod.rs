@@ -4,3 +4,4 @@
 pub mod firewall;
 pub mod portmap;
 pub mod tuning;
+pub mod vrf;

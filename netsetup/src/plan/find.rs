@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::find_device::{find_device, find_lent, find_member, find_neigh, find_pin};
 use super::object::{Bridge, Object, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::Result;
@@ -40,6 +41,10 @@ pub fn check(world: &mut World, plan: &Plan) -> Result<Vec<(Step, Found)>> {
     let mut found = Vec::new();
     for i in plan.order() {
         let step = &plan.steps[i];
+        // Said once, and heard or not: nothing of it is there.
+        if matches!(step.what, Object::Announced { .. }) {
+            continue;
+        }
         let there = match &step.what {
             Object::Ruleset => of_list(ruleset::differences(world.nft()?)?),
             _ => find(world, step)?,
@@ -55,6 +60,12 @@ pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
         Object::Lease(lease) => find_lease(lease),
         Object::Bridge(bridge) => find_bridge(world, bridge),
         Object::Veth(veth) => find_veth(world, veth),
+        Object::Device(device) => find_device(world, step, device),
+        Object::Lent(lent) => find_lent(world, lent),
+        Object::Pin { .. } => find_pin(world, &step.what),
+        Object::Member { .. } => find_member(world, step),
+        Object::Neigh { .. } => find_neigh(world, step),
+        Object::Announced { .. } => Ok(Found::Same),
         Object::Up { link } => Ok(match world.rtnl(step.at)?.link(link)? {
             None => Found::Absent,
             Some(link) if link.up() => Found::Same,
@@ -129,7 +140,7 @@ pub(super) fn same_value(is: &str, wanted: &str) -> bool {
     is.split_whitespace().eq(wanted.split_whitespace())
 }
 
-fn of_list(differences: Vec<String>) -> Found {
+pub(super) fn of_list(differences: Vec<String>) -> Found {
     match differences.as_slice() {
         [] => Found::Same,
         [one] if one == "the table is missing" => Found::Absent,

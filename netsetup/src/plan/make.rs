@@ -7,8 +7,9 @@ use podkeel_wire::Batch;
 use podkeel_wire::rt::{self, Link};
 
 use super::find::{Found, find};
+use super::make_device;
 use super::make_nft::{make_forward, make_nft};
-use super::object::{Bridge, LinkAttr, Object, RouteAttrs, Side, Veth};
+use super::object::{LinkAttr, Object, RouteAttrs, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::ruleset::Entry;
@@ -60,6 +61,8 @@ enum Class {
     Lease,
     Settled,
     Forward,
+    Pin,
+    Announced,
 }
 
 fn class(step: &Step) -> Class {
@@ -68,6 +71,8 @@ fn class(step: &Step) -> Class {
         Object::Sysctl { .. } | Object::Localnet { .. } => Class::Sysctl,
         Object::Ruleset | Object::Entry(_) => Class::Nft,
         Object::Settled { .. } => Class::Settled,
+        Object::Pin { .. } => Class::Pin,
+        Object::Announced { .. } => Class::Announced,
         Object::Forward { .. } | Object::Accepted(_) | Object::Guard | Object::Sender { .. } => {
             Class::Forward
         }
@@ -101,6 +106,12 @@ pub fn apply(
             Class::Route => make_links(world, &steps)?,
             Class::Nft => make_nft(world, &steps)?,
             Class::Settled => wait_settled(world, &steps, go_on)?,
+            Class::Pin => {
+                steps.iter().try_for_each(|(_, step)| make_device::pin(world, &step.what))?;
+            }
+            Class::Announced => {
+                steps.iter().try_for_each(|(_, step)| make_device::announce(world, step))?;
+            }
             Class::Forward => make_forward(world, &steps)?,
         }
     }
@@ -192,9 +203,14 @@ fn make_links(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped
     let side = steps[0].1.at;
     let mut pending = Pending { batch: world.rtnl(side)?.socket.batch(), owners: Vec::new() };
     for (i, step) in steps {
-        if let Object::Bridge(bridge) = &step.what {
+        if by_itself(&step.what) {
             flush(world, side, &mut pending, steps)?;
-            make_bridge(world, bridge)?;
+            match &step.what {
+                Object::Bridge(bridge) => make_device::make_bridge(world, bridge)?,
+                Object::Device(device) => make_device::make_device(world, step, device)?,
+                Object::Lent(lent) => make_device::lend(world, step, lent)?,
+                _ => {}
+            }
             pending.batch = world.rtnl(side)?.socket.batch();
             continue;
         }
@@ -202,6 +218,8 @@ fn make_links(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped
         let needs = match &step.what {
             Object::Addr { link, .. }
             | Object::NoAddr { link, .. }
+            | Object::Neigh { link, .. }
+            | Object::Member { link, .. }
             | Object::Route { link, .. } => Some(link),
             _ => None,
         };
@@ -213,6 +231,11 @@ fn make_links(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped
         pending.owners.push((first..pending.batch.next_seq(), *i));
     }
     flush(world, side, &mut pending, steps)
+}
+
+/// Whether more than one message makes it, the later ones from what answers the first.
+fn by_itself(what: &Object) -> bool {
+    matches!(what, Object::Bridge(_) | Object::Device(_) | Object::Lent(_))
 }
 
 fn write(world: &mut World, batch: &mut Batch, step: &Step) -> Result<()> {
@@ -243,6 +266,16 @@ fn write(world: &mut World, batch: &mut Batch, step: &Step) -> Result<()> {
         }
         Object::LinkAttr { link, attr, value } => {
             rt::new_link(batch, rt::REQUEST, &attr_of(link, *attr, value)?);
+        }
+        Object::Neigh { link, ip, mac, fdb } => {
+            let index = world.rtnl(step.at)?.index(link)?;
+            let neigh = rt::Neigh { index, mac: mac.0, ip: *ip, fdb: *fdb };
+            rt::new_neigh(batch, &neigh);
+        }
+        Object::Member { link, master } => {
+            let rtnl = world.rtnl(step.at)?;
+            let (index, master) = (rtnl.index(link)?, Some(rtnl.index(master)?));
+            rt::new_link(batch, rt::REQUEST, &Link { index, master, ..Link::default() });
         }
         _ => {}
     }
@@ -279,6 +312,7 @@ pub(super) fn route_of(
         priority: attrs.priority,
         table: attrs.table,
         scope: attrs.scope.and_then(|scope| u8::try_from(scope).ok()),
+        onlink: attrs.onlink,
         ..rt::Route::new((dst.addr(), dst.prefix_len()), gateway, oif)
     }
 }
@@ -393,55 +427,14 @@ fn in_our_words(error: Error, step: &Step) -> Error {
                 "CONFIG_NFT_NAT, CONFIG_NFT_MASQ, CONFIG_NFT_CT and CONFIG_NFT_FIB_INET are needed",
             )
         }
-        (Object::Entry(Entry::Own(_)), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
-            words(Kind::Taken, "it overlaps the subnet of another network")
-        }
+        (
+            Object::Entry(Entry::Own(_) | Entry::Across { .. }),
+            Some(libc::EEXIST | libc::ENOTEMPTY),
+        ) => words(Kind::Taken, "it overlaps the subnet of another network"),
         (Object::Veth(veth), Some(libc::EXFULL)) => {
             words(Kind::Taken, &format!("bridge {} has no port left", veth.master))
                 .hint("the kernel allows 1023 ports a bridge: use a second network")
         }
         _ => error,
     }
-}
-
-/// A bridge is made under a hashed name and gets its own name and its mark in
-/// one message: killed in between, it is known by the hash.
-fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
-    let unnamed = world.mark.unnamed();
-    let shared = world.mark.shared();
-    let what = || format!("add bridge {}", bridge.name);
-    let mut batch = world.host.socket.batch();
-    let link = Link {
-        name: Some(&unnamed),
-        mac: Some(bridge.mac.0),
-        kind: rt::Kind::Bridge,
-        ..Link::default()
-    };
-    rt::new_link(&mut batch, rt::CREATE, &link);
-    rt::get_link(&mut batch, &unnamed);
-    let mut made = None;
-    let refused =
-        world.host.socket.exchange(batch, |m| made = made.take().or(rt::LinkInfo::read(m)))?;
-    if let Some(refusal) = refused.first() {
-        return Err(refusal.error(what()));
-    }
-    let mut made = made.ok_or_else(|| Error::new(Kind::Failed, what(), "it vanished"))?;
-    let mut batch = world.host.socket.batch();
-    let link = Link {
-        index: made.index,
-        name: Some(&bridge.name),
-        alias: Some(&shared),
-        promisc: bridge.promisc.then_some(true),
-        // Given when a bridge is made, or given again, an mtu doesn't stick: it
-        // would follow the ports' from then on (br_mtu_auto_adjust).
-        mtu: bridge.mtu,
-        ..Link::default()
-    };
-    rt::new_link(&mut batch, rt::REQUEST, &link);
-    if let Some(refusal) = world.host.socket.exchange(batch, |_| {})?.first() {
-        return Err(refusal.error(what()));
-    }
-    made.name.clone_from(&bridge.name);
-    world.host.learn(&made);
-    Ok(())
 }

@@ -14,21 +14,27 @@
 //! `object` says what kinds there are; `find`, `make` and `undo` hold what is
 //! done with each; `world` has the sockets that they need.
 
+mod device;
 mod find;
+mod find_device;
 mod make;
+mod make_device;
 mod make_nft;
 mod object;
 mod undo;
+mod undo_device;
 mod world;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use device::{Device, DeviceKind, Lent, Parent};
 pub use find::{Found, check};
 pub use make::{Part, Stopped, apply};
 pub use object::{Bridge, LinkAttr, Object, RouteAttrs, Side, Veth};
 pub use undo::{drop_bridge, drop_elems, drop_ruleset, is_empty, is_our_table, undo};
+pub use undo_device::{drop_device, send_home};
 pub use world::{Pod, World};
 
 use crate::error::{Error, Kind};
@@ -88,7 +94,15 @@ impl Step {
     /// Whether attachments count themselves as its holders. A switch of a
     /// shared link goes when the link goes.
     pub fn is_held(&self) -> bool {
-        self.hold == Hold::Share && !matches!(self.what, Object::Up { .. } | Object::Sysctl { .. })
+        use Object::{Neigh, Route, Sysctl, Up};
+        let of_link = matches!(self.what, Up { .. } | Sysctl { .. } | Neigh { .. } | Route { .. });
+        self.hold == Hold::Share && !of_link
+    }
+}
+
+impl Step {
+    fn is_borrowed(&self) -> bool {
+        matches!(self.hold, Hold::Borrow { .. })
     }
 }
 
@@ -129,6 +143,11 @@ impl Plan {
     /// Adds an object of the host that attachments share.
     pub fn share(self, phase: Phase, what: Object) -> Plan {
         self.step(phase, Hold::Share, Side::Host, what)
+    }
+
+    /// Adds an object of the pod's that attachments share.
+    pub fn share_in_pod(self, phase: Phase, what: Object) -> Plan {
+        self.step(phase, Hold::Share, Side::Pod, what)
     }
 
     /// Adds something that is turned on and left on.
@@ -175,6 +194,9 @@ impl Plan {
                 Side::Host => veth.name == link,
                 Side::Pod => veth.peer == link,
             },
+            // Moved home, a link loses what it has here: addresses, routes, sysctls.
+            Object::Lent(lent) => step.at == Side::Pod && lent.to == link && !step.is_borrowed(),
+            Object::Device(device) => s.at == step.at && device.name == link,
             _ => false,
         })
     }

@@ -3,11 +3,13 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use podkeel_wire::rt::LinkInfo;
 use serde::{Deserialize, Serialize};
 
+use super::device::{Device, Lent};
 use crate::ipam::Lease;
 use crate::kernel::forward;
 use crate::kernel::ruleset::Entry;
@@ -25,6 +27,43 @@ pub enum Object {
     Bridge(Bridge),
     /// Both ends of a pair of Ethernet devices.
     Veth(Veth),
+    /// A link by itself.
+    Device(Device),
+    /// A link of the host's, in the pod.
+    Lent(Lent),
+    /// A mount that keeps the pod's namespace after its last process: what is lent to the
+    /// pod would die with it.
+    Pin {
+        /// The directory of pins.
+        dir: PathBuf,
+        /// Its name there.
+        name: String,
+    },
+    /// A link in its master: a port of a bridge, a member of a routing domain.
+    Member {
+        /// The link.
+        link: String,
+        /// Its master.
+        master: String,
+    },
+    /// Who has an address, on a link where nobody is asked.
+    Neigh {
+        /// The link.
+        link: String,
+        /// The address: a neighbour's, or for `fdb` the host's that frames are sent to.
+        ip: IpAddr,
+        /// Its link-layer address.
+        mac: Mac,
+        /// Whether it is of the link's forwarding table.
+        fdb: bool,
+    },
+    /// Neighbours are told that the addresses of a link are there now.
+    Announced {
+        /// The link.
+        link: String,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
     /// A link that is up.
     Up {
         /// The link.
@@ -131,6 +170,8 @@ pub struct RouteAttrs {
     pub table: Option<u32>,
     /// RT_SCOPE_*; `None` = by whether there is a next hop.
     pub scope: Option<u32>,
+    /// The next hop is on the link, whatever the link's addresses say.
+    pub onlink: bool,
 }
 
 impl RouteAttrs {
@@ -238,12 +279,14 @@ impl Object {
     pub fn key(&self) -> String {
         match self {
             Object::Bridge(bridge) => format!("bridge:{}", bridge.name),
+            Object::Device(device) => device.key(),
             Object::Ruleset => "ruleset".into(),
             Object::Guard => "guard".into(),
             Object::Forward { v6, .. } => Object::forward_key(*v6),
             Object::Localnet { link } => format!("localnet:{link}"),
             Object::Addr { link, address, .. } => format!("addr:{link}:{address}"),
             Object::Entry(Entry::Own(net)) => format!("own:{net}"),
+            Object::Entry(Entry::Across { from, to }) => format!("own:{from}:{to}"),
             other => other.to_string(),
         }
     }
@@ -278,6 +321,9 @@ impl Object {
             | Object::Settled { link }
             | Object::NoAddr { link, .. }
             | Object::Route { link, .. }
+            | Object::Member { link, .. }
+            | Object::Neigh { link, .. }
+            | Object::Announced { link, .. }
             | Object::LinkAttr { link, .. } => Some(link),
             // net.ipv4.conf.eth0.forwarding
             Object::Sysctl { path, .. } if path.len() == 5 && path[2] == "conf" => Some(&path[3]),
@@ -301,6 +347,19 @@ impl fmt::Display for Object {
                 "veth {} on {} with peer {} in the pod",
                 veth.name, veth.master, veth.peer
             ),
+            Object::Device(device) => write!(f, "{device}"),
+            Object::Lent(lent) => write!(f, "{lent}"),
+            Object::Pin { dir, name } => {
+                write!(f, "pin of the pod's namespace at {}", dir.join(name).display())
+            }
+            Object::Member { link, master } => write!(f, "link {link} in {master}"),
+            Object::Neigh { link, ip, mac, fdb: false } => {
+                write!(f, "neighbour {ip} lladdr {mac} dev {link}")
+            }
+            Object::Neigh { link, ip, mac, fdb: true } => {
+                write!(f, "fdb {mac} dst {ip} dev {link}")
+            }
+            Object::Announced { link, .. } => write!(f, "neighbours of {link} told of it"),
             Object::Up { link } => write!(f, "link {link} up"),
             Object::Addr { link, address, .. } => write!(f, "address {address} dev {link}"),
             Object::Settled { link } => write!(f, "addresses of {link} that nobody else has"),

@@ -8,6 +8,7 @@ use podkeel_wire::rt;
 use super::find::same_value;
 use super::make::{Part, addr_of, attr_of, route_of};
 use super::object::{LinkAttr, Object, Side, Veth};
+use super::undo_device::{bring_home, drop_device, drop_own, drop_unnamed, leave, unpin};
 use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Result};
 use crate::kernel::ruleset::{self, SETS, TABLE};
@@ -52,8 +53,8 @@ fn drop_step(
         (Hold::Ensure, _) => Ok(()),
         (Hold::Share, _) if !step.is_held() => Ok(()),
         (Hold::Share, object) => {
-            if let Object::Bridge(_) = object {
-                drop_unnamed(world)?;
+            if let Object::Bridge(_) | Object::Device(_) = object {
+                drop_unnamed(world, step.at)?;
             }
             if last(object)? { drop_shared(world, step) } else { Ok(()) }
         }
@@ -65,9 +66,12 @@ fn drop_step(
         (Hold::Borrow { before }, Object::LinkAttr { link, attr, value }) => {
             put_attr_back(world, step.at, link, *attr, value, before)
         }
+        (Hold::Borrow { .. }, Object::Lent(lent)) => bring_home(world, lent),
         (Hold::Borrow { .. }, _) | (Hold::Own, Object::Entry(_)) => Ok(()),
         (Hold::Own, Object::Lease(lease)) => lease.drop().map(|_| ()),
         (Hold::Own, Object::Veth(veth)) => drop_veth(world, veth),
+        (Hold::Own, Object::Device(device)) => drop_own(world, step, device),
+        (Hold::Own, Object::Pin { .. }) => unpin(world, &step.what),
         (Hold::Own, Object::Sender { link, mac }) => {
             let mark = world.mark.to_string();
             guard::release(world.nft()?, link, *mac, &mark)
@@ -77,6 +81,7 @@ fn drop_step(
             forward::close(world.nft()?, *ip, &mark)
         }
         (Hold::Own, _) if plan.dies_with_link(step) => Ok(()),
+        (Hold::Own, Object::Member { .. }) => leave(world, step),
         (Hold::Own, object) => drop_on_link(world, step.at, object),
     }
 }
@@ -137,15 +142,6 @@ fn drop_veth(world: &mut World, veth: &Veth) -> Result<()> {
     // Without an alias it was cut off between its birth and its mark; the name
     // is a hash of ours. With another alias it is somebody else's.
     if link.alias.is_none() || world.mark.is(link.alias.as_deref()) {
-        world.host.delete_link(&link)?;
-    }
-    Ok(())
-}
-
-/// A bridge that was cut off before it got its name.
-fn drop_unnamed(world: &mut World) -> Result<()> {
-    let unnamed = world.mark.unnamed();
-    if let Some(link) = world.host.link(&unnamed)? {
         world.host.delete_link(&link)?;
     }
     Ok(())
@@ -222,6 +218,13 @@ fn drop_on_link(world: &mut World, at: Side, object: &Object) -> Result<()> {
 fn drop_shared(world: &mut World, step: &Step) -> Result<()> {
     match &step.what {
         Object::Bridge(bridge) => drop_bridge(&mut world.host, &bridge.name, &world.mark.shared()),
+        Object::Device(device) => {
+            let shared = world.mark.shared();
+            match (step.at, &world.pod) {
+                (Side::Pod, None) => Ok(()),
+                _ => drop_device(world.rtnl(step.at)?, &device.name, &shared),
+            }
+        }
         Object::Entry(entry) => {
             let shared = world.mark.shared();
             let ours = |comment: Option<&str>| comment == Some(&shared);

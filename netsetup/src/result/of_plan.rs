@@ -3,7 +3,7 @@
 use super::{CniResult, Interface, Ip};
 use crate::conf::{Dns, Route};
 use crate::ipam::Leases;
-use crate::plan::{Object, Plan};
+use crate::plan::{Hold, Object, Plan, Side};
 use crate::request::Mac;
 
 /// What a plan gives the pod, in the words of CNI.
@@ -25,7 +25,21 @@ pub(crate) fn of_plan(plan: &Plan, leases: &Leases, sandbox: &str, dns: Dns) -> 
                 inner = Some(result.interfaces.len());
                 result.interfaces.push(interface(&v.peer, v.peer_mac, v.mtu, sandbox));
             }
-            Object::Route { dst, via, attrs, .. } => {
+            Object::Device(d) if inner.is_none() && step.hold == Hold::Own => {
+                inner = Some(result.interfaces.len());
+                result.interfaces.push(Interface {
+                    mac: d.address().map(|mac| mac.to_string()).unwrap_or_default(),
+                    ..interface(&d.name, Mac([0; 6]), d.mtu, sandbox)
+                });
+            }
+            Object::Lent(lent) if inner.is_none() => {
+                inner = Some(result.interfaces.len());
+                result.interfaces.push(Interface {
+                    mac: lent.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+                    ..interface(&lent.to, Mac([0; 6]), None, sandbox)
+                });
+            }
+            Object::Route { dst, via, attrs, .. } if step.at == Side::Pod => {
                 result.routes.push(Route {
                     dst: *dst,
                     gw: *via,

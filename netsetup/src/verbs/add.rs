@@ -6,6 +6,7 @@ use podkeel_keep::{self as keep, Lock, Record, Wait};
 use super::alive;
 use super::del::{self, release_all};
 use super::{Context, PATIENCE, Target, Wanted};
+use crate::conf::Plugin;
 use crate::driver::{self, Request};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::facts::{self, Facts};
@@ -63,7 +64,7 @@ pub fn add(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
 }
 
 fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome> {
-    not_the_host(&target)?;
+    right_place(wanted, &target)?;
     wanted.is_allowed()?;
     let id = wanted.id();
     let process = target.process;
@@ -113,10 +114,12 @@ const LEASE_TRIES: u32 = 50;
 
 /// What `add` would do, without doing it.
 pub fn explain(context: &Context, wanted: &Wanted, target: Target) -> Result<Prepared> {
-    not_the_host(&target)?;
+    right_place(wanted, &target)?;
     wanted.is_allowed()?;
     let mut pod = Pod::open(target.netns)?;
-    must_be_free(context, wanted, &mut pod)?;
+    if wanted.makes_interface() {
+        must_be_free(context, wanted, &mut pod)?;
+    }
     let mut world = World::new(Rtnl::open()?, Some(pod), new_mark(context, wanted)?);
     prepare(context, wanted, &mut world)
 }
@@ -136,8 +139,16 @@ fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prep
     if wanted.network.firewall().is_some() {
         facts.read_forward(world.nft()?)?;
     }
+    facts.pins = context.roots.pins();
     if let Some(pod) = &mut world.pod {
         facts.read_pod(pod, &sysctls)?;
+        facts.pod_inode = pod.netns.inode;
+        if let Some(conf) = wanted.network.interface() {
+            facts.read_links(conf, &mut world.host, pod, &world.mark.shared())?;
+        }
+        if wanted.network.plugins.iter().any(|plugin| matches!(plugin, Plugin::Vrf(_))) {
+            facts.read_vrfs(pod)?;
+        }
         if !wanted.makes_interface() {
             facts.read_pod_link(pod, &wanted.ifname)?;
         }
@@ -232,9 +243,16 @@ fn tell_localnet(context: &Context, facts: &mut Facts) -> Result<()> {
     Ok(())
 }
 
-fn not_the_host(target: &Target) -> Result<()> {
-    if target.is_host()? {
-        let what = format!("attach {}", target.netns.path.display());
+/// A pod has its own namespace, but for the network whose pods have the host's.
+fn right_place(wanted: &Wanted, target: &Target) -> Result<()> {
+    let what = format!("attach {}", target.netns.path.display());
+    let (is_host, host) = (target.is_host()?, wanted.network.is_host());
+    if host && !is_host {
+        let why = format!("network {} is the host's own, and this isn't", wanted.network.name);
+        return Err(Error::input(what, why)
+            .hint("start the container without a network namespace of its own"));
+    }
+    if is_host && !host {
         return Err(Error::input(what, "it is the host's own network namespace")
             .hint("the container must have a network namespace of its own"));
     }

@@ -55,13 +55,16 @@ pub(super) fn in_use(attachment: &Attachment, boot: &str, others: &[Attachment])
     if let Some(evidence) = kernel_says_gone(&mut host, attachment, others)? {
         return Ok(Use::Orphan(evidence));
     }
+    let veth = attachment.plan.steps.iter().any(|step| matches!(step.what, Object::Veth(_)));
+    let gone = if veth { "its veth is gone" } else { "the host has no link of it" };
+    let vanished = if veth { "its veth vanished, and " } else { "and " };
     Ok(match search(attachment) {
         Search::At(place) => Use::Alive(format!("its network namespace is held by {place}")),
-        Search::Blind(why) => Use::Unknown(format!(
-            "its veth is gone, but who holds its namespace can't be seen: {why}"
-        )),
+        Search::Blind(why) => {
+            Use::Unknown(format!("{gone}, but who holds its namespace can't be seen: {why}"))
+        }
         Search::Nowhere(looked) => Use::Orphan(format!(
-            "its network namespace is gone: {path} isn't net:[{}], its veth vanished, and none of {looked} holds it",
+            "its network namespace is gone: {path} isn't net:[{}], {vanished}none of {looked} holds it",
             attachment.netns.inode
         )),
     })
@@ -135,7 +138,8 @@ fn search(attachment: &Attachment) -> Search {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     for line in mounts.lines().filter(|line| line.contains(&wanted)) {
         let at = line.split(' ').nth(4).unwrap_or_default();
-        if is_at(Path::new(at), attachment) {
+        // Our own pin keeps it for us alone.
+        if !attachment.pins().any(|pin| pin == Path::new(at)) && is_at(Path::new(at), attachment) {
             return Search::At(format!("the mount {at}"));
         }
     }

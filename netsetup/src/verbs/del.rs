@@ -138,13 +138,19 @@ fn reopen_pod(attachment: &Attachment) -> Result<Option<Pod>> {
     if !attachment.plan.touches_pod_at_undo() || boot_id()? != attachment.boot {
         return Ok(None);
     }
-    let netns = match Netns::open(&attachment.netns.path) {
-        Ok(netns) => netns,
-        Err(e) if matches!(e.kind, Kind::Missing | Kind::Input) => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    let mut pod = Pod::open(netns)?;
-    Ok(attachment.is_in(&mut pod)?.then_some(pod))
+    // A pin keeps it after the path has gone with its process.
+    for path in std::iter::once(attachment.netns.path.clone()).chain(attachment.pins()) {
+        let netns = match Netns::open(&path) {
+            Ok(netns) => netns,
+            Err(e) if matches!(e.kind, Kind::Missing | Kind::Input) => continue,
+            Err(e) => return Err(e),
+        };
+        let mut pod = Pod::open(netns)?;
+        if attachment.is_in(&mut pod)? {
+            return Ok(Some(pod));
+        }
+    }
+    Ok(None)
 }
 
 /// Undoes what is the attachment's own, then, under the lock, what it shared.

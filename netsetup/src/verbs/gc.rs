@@ -170,9 +170,14 @@ fn shared(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
     for link in links.iter().filter(|l| l.alias.as_deref() == Some(&ours) && l.family == 0) {
         let has_ports =
             links.iter().any(|port| port.family == 0 && port.master == Some(link.index));
-        if free(&format!("bridge:{}", link.name)) && !has_ports {
+        let kind = link.kind.as_deref().unwrap_or("link");
+        let what = format!("{kind} {}", link.name);
+        if kind != "bridge" && free(&plan::Device::shared_key(&link.name)) {
+            let removed = (!dry_run).then(|| plan::drop_device(&mut host, &link.name, &ours));
+            found.orphans.push(nobody_holds(what, removed));
+        } else if kind == "bridge" && free(&format!("bridge:{}", link.name)) && !has_ports {
             let removed = (!dry_run).then(|| plan::drop_bridge(&mut host, &link.name, &ours));
-            found.orphans.push(nobody_holds(format!("bridge {}", link.name), removed));
+            found.orphans.push(nobody_holds(what, removed));
         }
     }
     for (set, ..) in SETS.iter().filter(|(name, ..)| name.starts_with("own")) {

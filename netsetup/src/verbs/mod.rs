@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub use add::{Added, Outcome, Prepared, add, explain};
 pub use check::{Checked, check};
 pub use del::{Deleted, del, del_container, del_with};
-pub use plugin::{Remains, Unable, Valid, check_part, collect, detach, has_record, status};
+pub use plugin::{Remains, Theirs, Unable, Valid, check_part, collect, detach, has_record, status};
 use podkeel_keep::{self as keep, Lock, Wait};
 
 use crate::conf::{self, Network};
@@ -116,6 +116,7 @@ impl Context {
     /// Removes the roots of records once nothing is in them any more.
     fn tidy(&self) {
         remove_unused(&self.roots.net());
+        remove_unused(&self.roots.pins());
         // Best effort: the next one removes what is empty.
         if let Ok(held) = self.held() {
             held.ancestors().take(3).for_each(remove_unused);

@@ -9,12 +9,13 @@ use podkeel_keep::{self as keep, Record, Wait};
 use podkeel_wire::rt::LinkInfo;
 
 use super::{Context, check, del};
-use crate::conf::{Ipam, Network, Plugin};
+use crate::conf::{self, Ipam, Network, Plugin};
 use crate::error::{Error, Kind, Result};
 use crate::ipam::{self, host_local};
 use crate::kernel::{Netns, Nft, Rtnl};
-use crate::plan::{LinkAttr, Object, Plan, Pod, Side};
+use crate::plan::{self, Lent, LinkAttr, Object, Plan, Pod, Side};
 use crate::record::{self, Attachment, Id, Read, boot_id, kept};
+use crate::request::names::check_ifname;
 use crate::result::CniResult;
 
 /// Where something of an attachment may be that has no record.
@@ -25,6 +26,20 @@ pub struct Remains {
     /// The pod's namespace, where an interface of the attachment's name is its own: the
     /// reference plugins leave no record of theirs.
     pub netns: Option<PathBuf>,
+    /// Whose interface it is.
+    pub theirs: Theirs,
+}
+
+/// What a reference plugin's interface is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Theirs {
+    /// A pair of Ethernet devices.
+    #[default]
+    Veth,
+    /// A link by itself, by the kernel's name for its kind.
+    Link(&'static str),
+    /// A link of the host's, whose name there is its alias.
+    Lent,
 }
 
 /// The attachments that a runtime still knows, by container and interface.
@@ -37,14 +52,16 @@ pub type Valid = HashSet<(String, String)>;
 pub fn detach(context: &Context, id: &Id, remains: &Remains) -> Result<()> {
     let deleted = del::del_with(context, id, &remains.leases)?;
     match &remains.netns {
-        Some(path) if deleted != del::Deleted::Gone => drop_veth_in(path, &id.ifname),
+        Some(path) if deleted != del::Deleted::Gone => {
+            drop_theirs(path, &id.ifname, remains.theirs)
+        }
         _ => Ok(()),
     }
 }
 
-/// Removes a veth by its end in a pod: what the reference plugin made. A namespace that is
-/// gone took it along; the host's own holds no pod's.
-fn drop_veth_in(path: &Path, ifname: &str) -> Result<()> {
+/// Removes what the reference plugin made, by its end in a pod; what it has lent goes home. A
+/// namespace that is gone took it along; the host's own holds no pod's.
+fn drop_theirs(path: &Path, ifname: &str, theirs: Theirs) -> Result<()> {
     let netns = match Netns::open(path) {
         Ok(netns) => netns,
         Err(e) if matches!(e.kind, Kind::Missing | Kind::Input) => return Ok(()),
@@ -54,12 +71,22 @@ fn drop_veth_in(path: &Path, ifname: &str) -> Result<()> {
         return Ok(());
     }
     let mut pod = Pod::open(netns)?;
-    match pod.rtnl.link(ifname)? {
-        Some(link) if link.kind.as_deref() == Some("veth") => {
-            pod.rtnl.delete_link(&link).map(|_| ())
+    let Some(link) = pod.rtnl.link(ifname)? else { return Ok(()) };
+    let kind = match theirs {
+        Theirs::Veth => "veth",
+        Theirs::Link(kind) => kind,
+        Theirs::Lent => {
+            let Some(from) = link.alias.clone().filter(|name| check_ifname(name).is_ok()) else {
+                return Ok(());
+            };
+            let lent = Lent { from, to: ifname.into(), mac: None, alias: None, up: false };
+            return plan::send_home(&mut pod.rtnl, &link, &lent);
         }
-        _ => Ok(()),
+    };
+    if link.kind.as_deref() == Some(kind) {
+        pod.rtnl.delete_link(&link)?;
     }
+    Ok(())
 }
 
 /// Compares a part with its record, and the pod with what a runtime was told: nothing
@@ -108,13 +135,19 @@ fn overruled(plan: &mut Plan, ifname: &str, later: &[Attachment]) {
         })
     };
     for step in &mut plan.steps {
-        if let Object::Veth(veth) = &mut step.what {
-            if let Some(mac) = set(LinkAttr::Mac).and_then(|text| text.parse().ok()) {
-                veth.peer_mac = mac;
+        let mac = set(LinkAttr::Mac).and_then(|text| text.parse().ok());
+        let (its_mac, its_mtu) = match &mut step.what {
+            Object::Veth(veth) => (Some(&mut veth.peer_mac), &mut veth.mtu),
+            Object::Device(device) if step.at == Side::Pod => {
+                (device.mac.as_mut(), &mut device.mtu)
             }
-            if set(LinkAttr::Mtu).is_some() {
-                veth.mtu = None;
-            }
+            _ => continue,
+        };
+        if let Some((its, mac)) = its_mac.zip(mac) {
+            *its = mac;
+        }
+        if set(LinkAttr::Mtu).is_some() {
+            *its_mtu = None;
         }
     }
     let sysctls: Vec<&[String]> = theirs
@@ -236,7 +269,7 @@ fn has_pods(context: &Context, network: &Network) -> bool {
 fn has_what_is_shared(network: &Network) -> Result<()> {
     let mut host = Rtnl::open()?;
     let filters = network.plugins.iter().any(|plugin| match plugin {
-        Plugin::Bridge(conf) => conf.ip_masq,
+        Plugin::Bridge(conf) | Plugin::Vxlan(conf::Vxlan { bridge: conf, .. }) => conf.ip_masq,
         Plugin::Ptp(conf) => conf.ip_masq,
         Plugin::Portmap(_) | Plugin::Firewall(_) => true,
         _ => false,

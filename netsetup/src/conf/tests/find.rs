@@ -86,9 +86,15 @@ fn the_order_of_files() {
     let names_ = names(&roots);
     assert_eq!(
         names_,
-        [("web".into(), source("a/55-x.conflist")), ("bridge".into(), source("b/bridge.conflist"))]
+        [
+            ("web".into(), source("a/55-x.conflist")),
+            ("bridge".into(), source("b/bridge.conflist")),
+            ("none".into(), Source::Builtin),
+            ("host".into(), Source::Builtin)
+        ]
     );
-    assert_eq!(names(&dir.roots(&[])), [("bridge".into(), Source::Builtin)]);
+    let builtin = ["bridge", "none", "host"].map(|name| (name.to_owned(), Source::Builtin));
+    assert_eq!(names(&dir.roots(&[])), builtin);
 }
 
 #[test]
@@ -105,14 +111,14 @@ fn a_broken_file_hides_no_other() {
     let n = format!("{}/n", dir.path());
     let text = format!(
         "cannot find network \"wbe\": there is none of that name in {n}; \
-         there are: web ({n}/50-web.conflist), bridge (built in); \
+         there are: web ({n}/50-web.conflist), bridge (built in), none (built in), host (built in); \
          cannot read network list {n}/00-syntax.conflist: EOF while parsing an object at line 2 column 0; \
          cannot read network list {n}/01-text.conflist: not UTF-8: invalid utf-8 sequence of 1 bytes from index 0; \
          cannot read network list {n}/02-long.conflist: longer than 1048576 bytes; \
          cannot read network list {n}/03-gone.conflist: No such file or directory"
     );
     assert_error(find("wbe", &roots), Kind::Missing, &text);
-    assert_eq!(names(&roots).len(), 2);
+    assert_eq!(names(&roots).len(), 4);
 }
 
 /// The wanted name with something wrong in it is no reason to take another one.
@@ -120,9 +126,9 @@ fn a_broken_file_hides_no_other() {
 fn a_wrong_file_of_the_wanted_name_is_an_error() {
     let dir = Dir::new();
     let path =
-        dir.write("n/bridge.conflist", r#"{"name": "bridge", "plugins": [{"type": "macvlan"}]}"#);
+        dir.write("n/bridge.conflist", r#"{"name": "bridge", "plugins": [{"type": "bandwidth"}]}"#);
     let text = format!(
-        "cannot read network \"bridge\" ({}): plugins[0].type: \"macvlan\" is not a plugin that podkeel has: bridge, ptp, portmap, firewall, tuning",
+        "cannot read network \"bridge\" ({}): plugins[0].type: \"bandwidth\" is not a plugin that podkeel has: bridge, ptp, macvlan, ipvlan, vlan, vxlan, host-device, tap, dummy, none, host, portmap, firewall, tuning, vrf",
         path.display()
     );
     assert_error(find("bridge", &dir.roots(&["n"])), Kind::Unsupported, &text);

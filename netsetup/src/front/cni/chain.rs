@@ -1,4 +1,4 @@
-//! portmap, firewall and tuning: what is added to what a plugin before them has made.
+//! portmap, firewall, tuning and vrf: what is added to what a plugin before them has made.
 
 use podkeel_keep::fnv1a64;
 
@@ -132,7 +132,9 @@ impl Work<'_> {
 
     /// The pod's addresses on this interface; for ports the first of each family.
     fn addresses(&self, prev: &CniResult) -> Leases {
-        let mut leases = Leases::default();
+        // A routing domain takes the routes along.
+        let routes = if self.kind == "vrf" { prev.routes.clone() } else { Vec::new() };
+        let mut leases = Leases { routes, ..Leases::default() };
         for ip in &prev.ips {
             let interface = ip.interface.and_then(|index| prev.interfaces.get(index));
             let is_pods =

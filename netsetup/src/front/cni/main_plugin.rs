@@ -1,4 +1,4 @@
-//! bridge, ptp and loopback: the pod's interface. And what all plugins do alike at GC
+//! bridge, ptp, macvlan and the like, and loopback: the pod's interface. And what all plugins do alike at GC
 //! and STATUS.
 
 use super::Work;
@@ -10,7 +10,7 @@ use crate::ipam::{Assigned, Leases};
 use crate::record::Id;
 use crate::request::Wishes;
 use crate::result::{CniResult, Interface, Ip};
-use crate::verbs::{self, Outcome, Part, Remains, Target, Wanted};
+use crate::verbs::{self, Outcome, Part, Remains, Target, Theirs, Wanted};
 
 impl Work<'_> {
     pub(super) fn main(&mut self, verb: Verb) -> Result<Option<Answer>, Failure> {
@@ -25,6 +25,8 @@ impl Work<'_> {
         let target = self.target()?;
         let given = match self.call.network.plugins.first() {
             Some(Plugin::Loopback) => Some(loopback()),
+            // In a chain an ipvlan without ipam has the addresses of the link below.
+            Some(Plugin::Interface(conf)) if conf.ipam.is_none() => self.addresses_before()?,
             _ => self.delegate("ADD")?,
         };
         let part = Part { given, asked: self.call.network.source.to_string(), ..Part::default() };
@@ -59,16 +61,39 @@ impl Work<'_> {
         answer
     }
 
+    fn addresses_before(&self) -> Result<Option<Leases>, Failure> {
+        let Some(prev) = self.prev()?.filter(|_| self.kind == "ipvlan") else { return Ok(None) };
+        let addrs = prev.ips.iter().map(|ip| Assigned { address: ip.address, gateway: ip.gateway });
+        Ok(Some(Leases { addrs: addrs.collect(), routes: prev.routes, ..Leases::default() }))
+    }
+
     fn detach(&self) -> Result<(), Failure> {
         let remains = match self.kind {
             "loopback" => Remains::default(),
-            _ => Remains { leases: self.lease_dirs(), netns: self.input.netns.clone() },
+            _ => Remains {
+                leases: self.lease_dirs(),
+                netns: self.input.netns.clone(),
+                theirs: self.theirs(),
+            },
         };
         let ours = verbs::detach(self.context, &self.id(""), &remains);
         // Addresses are given back when nothing has them any more.
         let theirs = self.delegate("DEL");
         ours?;
         theirs.map(|_| ())
+    }
+
+    /// What the reference plugin of this name would have made.
+    fn theirs(&self) -> Theirs {
+        match self.kind {
+            "macvlan" => Theirs::Link("macvlan"),
+            "ipvlan" => Theirs::Link("ipvlan"),
+            "vlan" => Theirs::Link("vlan"),
+            "dummy" => Theirs::Link("dummy"),
+            "tap" => Theirs::Link("tun"),
+            "host-device" => Theirs::Lent,
+            _ => Theirs::Veth,
+        }
     }
 
     fn check_main(&self) -> Result<(), Failure> {
@@ -134,6 +159,7 @@ impl Work<'_> {
             "portmap" => &["portmap"],
             "firewall" => &["firewall"],
             "tuning" => &["tuning"],
+            "vrf" => &["vrf"],
             "host-local" | "static" => &[],
             _ => &[""],
         }

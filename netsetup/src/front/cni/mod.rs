@@ -4,7 +4,8 @@
 //! ```text
 //!   bridge, ptp, loopback     make or use the pod's interface
 //!   host-local, static        addresses, for a plugin that asks for them
-//!   portmap, firewall, tuning add to what a plugin before them has made
+//!   macvlan, ipvlan, vlan, vxlan, host-device, tap, dummy   the same
+//!   portmap, firewall, tuning, vrf   add to what a plugin before them has made
 //!
 //!   ADD ─► conf ─► verbs::add      DEL ─► verbs::detach     CHECK ─► verbs::check_part
 //!   GC  ─► verbs::collect          STATUS ─► verbs::status  VERSION: no more than a list
@@ -210,7 +211,7 @@ impl Work<'_> {
             (_, Verb::Status) => self.status().map(|()| None),
             (_, Verb::Gc) => self.gc().map(|()| None),
             ("host-local" | "static", verb) => self.ipam(verb),
-            ("portmap" | "firewall" | "tuning", verb) => self.chained(verb),
+            ("portmap" | "firewall" | "tuning" | "vrf", verb) => self.chained(verb),
             (_, verb) => self.main(verb),
         }
     }

@@ -44,6 +44,13 @@ pub enum Entry {
     Masqueraded(IpAddr),
     /// A network whose members see each other's true addresses.
     Own(IpNet),
+    /// A part of a network whose members another part sees by their true addresses.
+    Across {
+        /// Who sends.
+        from: IpNet,
+        /// Who sees.
+        to: IpNet,
+    },
 }
 
 impl fmt::Display for Entry {
@@ -65,6 +72,7 @@ impl fmt::Display for Entry {
             Entry::Hidden { proto, to } => write!(f, "masquerade of all to {to}/{}", proto.name()),
             Entry::Masqueraded(ip) => write!(f, "masquerade of {ip}"),
             Entry::Own(net) => write!(f, "true addresses within {net}"),
+            Entry::Across { from, to } => write!(f, "true addresses from {from} to {to}"),
         }
     }
 }
@@ -97,7 +105,9 @@ impl Entry {
             Entry::Local { .. } => "local4",
             Entry::Hidden { to, .. } => by_family(to.ip(), "hidden4", "hidden6"),
             Entry::Masqueraded(ip) => by_family(*ip, "masq4", "masq6"),
-            Entry::Own(net) => by_family(net.addr(), "own4", "own6"),
+            Entry::Own(net) | Entry::Across { from: net, .. } => {
+                by_family(net.addr(), "own4", "own6")
+            }
         }
     }
 
@@ -126,25 +136,18 @@ impl Entry {
                 Elem { key, comment, ..Elem::default() }
             }
             Entry::Masqueraded(ip) => Elem { key: bytes_of(*ip), comment, ..Elem::default() },
-            Entry::Own(net) => {
-                let (first, last) = (bytes_of(net.network()), bytes_of(net.broadcast()));
-                Elem {
-                    key: join(&[&first, &first]),
-                    key_end: Some(join(&[&last, &last])),
-                    data: None,
-                    comment,
-                }
-            }
+            Entry::Own(net) => between(net, net, comment),
+            Entry::Across { from, to } => between(from, to, comment),
         }
     }
 
     /// The network of an element of `own4` or `own6`; `None` for anything unreadable.
     pub fn read_own(elem: &Elem) -> Option<Entry> {
-        let half = |bytes: &[u8]| ip_of(bytes.get(..bytes.len() / 2)?);
-        let (first, last) = (half(&elem.key)?, half(elem.key_end.as_ref()?)?);
-        let bits = if first.is_ipv4() { 32 } else { 128 };
-        let nets = (0..=bits).filter_map(|prefix| IpNet::new(first, prefix).ok());
-        nets.rev().find(|net| net.network() == first && net.broadcast() == last).map(Entry::Own)
+        let end = elem.key_end.as_ref()?;
+        let (from, from_end) = elem.key.split_at_checked(elem.key.len() / 2)?;
+        let (to, to_end) = end.split_at_checked(end.len() / 2)?;
+        let (from, to) = (net_of(from, to)?, net_of(from_end, to_end)?);
+        Some(if from == to { Entry::Own(from) } else { Entry::Across { from, to } })
     }
 
     /// The port of a published entry in a dump of one of the maps; `None` for anything unreadable.
@@ -164,6 +167,21 @@ impl Entry {
             to,
         })
     }
+}
+
+/// An element of `own4` or `own6`: source and destination, each a range.
+fn between(from: &IpNet, to: &IpNet, comment: Option<String>) -> Elem {
+    let first = join(&[&bytes_of(from.network()), &bytes_of(to.network())]);
+    let last = join(&[&bytes_of(from.broadcast()), &bytes_of(to.broadcast())]);
+    Elem { key: first, key_end: Some(last), data: None, comment }
+}
+
+/// The network from its first to its last address.
+fn net_of(first: &[u8], last: &[u8]) -> Option<IpNet> {
+    let (first, last) = (ip_of(first)?, ip_of(last)?);
+    let bits = if first.is_ipv4() { 32 } else { 128 };
+    let nets = (0..=bits).filter_map(|prefix| IpNet::new(first, prefix).ok());
+    nets.rev().find(|net| net.network() == first && net.broadcast() == last)
 }
 
 fn by_family(ip: IpAddr, v4: &'static str, v6: &'static str) -> &'static str {

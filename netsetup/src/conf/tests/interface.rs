@@ -1,0 +1,233 @@
+//! Keys of the plugins that make one link, of vxlan and of vrf: good ones, and every bad one.
+
+use super::*;
+use crate::conf::json::Node;
+
+fn one(text: &str) -> Result<Plugin> {
+    Ok(plugins(text)?.plugins.remove(0))
+}
+
+fn interface(text: &str) -> Interface {
+    match one(text).unwrap() {
+        Plugin::Interface(interface) => interface,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_not_said_has_a_default() {
+    let macvlan = interface(r#"{"type": "macvlan"}"#);
+    let InterfaceKind::Macvlan(conf) = &macvlan.kind else { panic!("{macvlan:?}") };
+    assert_eq!((conf.mode, conf.queue), (MacvlanMode::Bridge, None));
+    assert_eq!(conf.master, Master::default());
+    assert_eq!((macvlan.mtu, macvlan.mac, macvlan.ipam.is_none()), (None, None, true));
+    let ipvlan = interface(r#"{"type": "ipvlan", "mode": "", "master": "", "mtu": 0}"#);
+    let InterfaceKind::Ipvlan(conf) = &ipvlan.kind else { panic!("{ipvlan:?}") };
+    assert_eq!((conf.mode, &conf.master), (IpvlanMode::L2, &Master::default()));
+    let tap = interface(r#"{"type": "tap"}"#);
+    assert_eq!(tap.kind, InterfaceKind::Tap(Tap::default()));
+    let vlan = interface(r#"{"type": "vlan", "master": "eth0"}"#);
+    let InterfaceKind::Vlan(conf) = &vlan.kind else { panic!("{vlan:?}") };
+    assert_eq!((conf.id, conf.master.name.as_deref()), (0, Some("eth0")));
+}
+
+#[test]
+fn all_that_can_be_said() {
+    let macvlan = interface(
+        r#"{"type": "macvlan", "master": "eth0.100", "mode": "vepa", "mtu": 1400,
+            "mac": "02:00:00:00:00:07", "linkInContainer": true, "bcqueuelen": 5000}"#,
+    );
+    assert_eq!((macvlan.mtu, macvlan.mac), (Some(1400), Some(Mac([2, 0, 0, 0, 0, 7]))));
+    let InterfaceKind::Macvlan(conf) = &macvlan.kind else { panic!("{macvlan:?}") };
+    assert_eq!((conf.mode, conf.queue), (MacvlanMode::Vepa, Some(5000)));
+    assert_eq!(conf.master, Master { name: Some("eth0.100".into()), in_pod: true });
+    // What a runtime says counts more than the file.
+    let asked = r#"{"type": "macvlan", "mac": "02:00:00:00:00:07",
+                    "args": {"cni": {"mac": "02:00:00:00:00:08"}}}"#;
+    assert_eq!(interface(asked).mac, Some(Mac([2, 0, 0, 0, 0, 8])));
+    let tap = interface(
+        r#"{"type": "tap", "owner": 0, "group": 4294967295, "multiQueue": true, "bridge": "br0",
+            "selinuxContext": "system_u:system_r:container_t:s0"}"#,
+    );
+    let InterfaceKind::Tap(conf) = &tap.kind else { panic!("{tap:?}") };
+    assert_eq!((conf.owner, conf.group, conf.multi_queue), (Some(0), Some(u32::MAX), true));
+    assert_eq!(conf.bridge.as_deref(), Some("br0"));
+    for (keys, wanted) in [
+        (r#""device": "eth1", "hwaddr": "02:00:00:00:00:01""#, HostDevice::Name("eth1".into())),
+        (
+            r#""hwaddr": "02:00:00:00:00:01", "kernelpath": "/sys/devices/x""#,
+            HostDevice::Mac(Mac([2, 0, 0, 0, 0, 1])),
+        ),
+        (
+            r#""kernelpath": "/sys/devices/x", "pciBusID": "0000:00:1f.6""#,
+            HostDevice::KernelPath("/sys/devices/x".into()),
+        ),
+        (r#""pciBusID": "0000:00:1f.6""#, HostDevice::Pci("0000:00:1f.6".into())),
+    ] {
+        let read = interface(&format!(r#"{{"type": "host-device", {keys}}}"#));
+        assert_eq!(read.kind, InterfaceKind::HostDevice(wanted), "{keys}");
+    }
+}
+
+#[test]
+fn a_tunnel() {
+    let text = r#"{"type": "vxlan", "id": 42, "remotes": [
+        {"host": "192.0.2.1", "subnets": ["10.42.1.0/24", "fd42:1::/64"], "mac": "02:00:00:00:00:01"},
+        {"host": "192.0.2.2", "subnets": ["10.42.2.0/24"]}]}"#;
+    let Plugin::Vxlan(vxlan) = one(text).unwrap() else { panic!("no vxlan") };
+    assert_eq!((vxlan.id, vxlan.port, vxlan.local, vxlan.nolearning), (42, 4789, None, true));
+    assert_eq!((vxlan.device.as_str(), vxlan.bridge.bridge.as_str()), ("vxlan42", "pkvx42"));
+    assert!(vxlan.bridge.is_gateway && vxlan.remotes.len() == 2);
+    assert_eq!(vxlan.remotes[0].mac, Some(Mac([2, 0, 0, 0, 0, 1])));
+}
+
+#[test]
+fn what_is_refused() {
+    let host = r#"{"host": "192.0.2.1", "subnets": ["10.1.0.0/24"]}"#;
+    for (keys, says) in [
+        (
+            r#""type": "macvlan", "mode": "x""#,
+            "mode: unknown macvlan mode: \"x\": there are bridge, private, vepa, passthru",
+        ),
+        (r#""type": "macvlan", "mode": 4"#, "mode: must be a string, not a number"),
+        (r#""type": "macvlan", "master": "a b""#, "master: \"a b\""),
+        (r#""type": "macvlan", "mtu": 60"#, "mtu: 60 is not from 68 to 65535"),
+        (r#""type": "macvlan", "mtu": -1"#, "mtu: -1 is not a whole number"),
+        (
+            r#""type": "macvlan", "mac": "x""#,
+            "mac: \"x\": a MAC address is six pairs of hex digits",
+        ),
+        (
+            r#""type": "macvlan", "mac": "01:00:5e:00:00:01""#,
+            "mac: \"01:00:5e:00:00:01\": no interface can have",
+        ),
+        (
+            r#""type": "macvlan", "mode": "passthru", "mac": "02:00:00:00:00:01""#,
+            "mac: cannot be together with mode \"passthru\"",
+        ),
+        (
+            r#""type": "macvlan", "linkInContainer": 1"#,
+            "linkInContainer: must be true or false, not a number",
+        ),
+        (r#""type": "macvlan", "bcqueuelen": "x""#, "bcqueuelen: must be a number, not a string"),
+        (
+            r#""type": "macvlan", "ipam": {"type": "dhcp"}"#,
+            "ipam.type: \"dhcp\" is not an address manager",
+        ),
+        (
+            r#""type": "ipvlan", "mode": "l4""#,
+            "mode: unknown ipvlan mode: \"l4\": there are l2, l3, l3s",
+        ),
+        (r#""type": "vlan", "vlanId": 5"#, "master: is missing"),
+        (
+            r#""type": "vlan", "master": "eth0", "vlanId": 4095"#,
+            "vlanId: invalid VLAN ID 4095 (must be between 0 and 4094)",
+        ),
+        (r#""type": "dummy""#, "dummy interface requires an IPAM configuration"),
+        (r#""type": "tap", "owner": -1"#, "owner: -1 is not a whole number"),
+        (r#""type": "tap", "group": "root""#, "group: must be a number, not a string"),
+        (r#""type": "tap", "bridge": "a/b""#, "bridge: \"a/b\""),
+        (
+            r#""type": "host-device""#,
+            "specify either \"device\", \"hwaddr\", \"kernelpath\" or \"pciBusID\"",
+        ),
+        (r#""type": "host-device", "device": "a/b""#, "device: \"a/b\""),
+        (r#""type": "host-device", "hwaddr": "x""#, "hwaddr: \"x\": a MAC address"),
+        (
+            r#""type": "host-device", "kernelpath": "/etc""#,
+            "kernelpath: \"/etc\" must be absolute and begin with /sys/devices/",
+        ),
+        (
+            r#""type": "host-device", "kernelpath": "/sys/devices/../../etc""#,
+            "must be absolute and begin",
+        ),
+        (
+            r#""type": "host-device", "pciBusID": "../x""#,
+            "pciBusID: \"../x\" is not an address on the PCI bus",
+        ),
+        (r#""type": "vxlan""#, "id: is missing"),
+        (r#""type": "vxlan", "id": 0"#, "id: 0 is not from 1 to 16777215"),
+        (r#""type": "vxlan", "id": 16777216"#, "id: 16777216 is not from 1 to 16777215"),
+        (r#""type": "vxlan", "id": 1, "port": 0"#, "port: 0 is not from 1 to 65535"),
+        (r#""type": "vxlan", "id": 1, "port": 65536"#, "port: 65536 is not from 1 to 65535"),
+        (r#""type": "vxlan", "id": 1, "local": "x""#, "local: \"x\" is not an address"),
+        (
+            r#""type": "vxlan", "id": 1, "local": "127.0.0.1""#,
+            "local: 127.0.0.1 is not a host's address",
+        ),
+        (r#""type": "vxlan", "id": 1"#, "remotes: is missing"),
+        (r#""type": "vxlan", "id": 1, "remotes": [{}]"#, "remotes[0].host: is missing"),
+        (
+            r#""type": "vxlan", "id": 1, "remotes": [{"host": "192.0.2.1"}]"#,
+            "remotes[0].subnets: is missing",
+        ),
+        (
+            &format!(r#""type": "vxlan", "id": 1, "remotes": [{host}, {host}]"#),
+            "remotes: 192.0.2.1 is named twice",
+        ),
+        (
+            &format!(r#""type": "vxlan", "id": 1, "local": "fd00::1", "remotes": [{host}]"#),
+            "remotes: 192.0.2.1 is of the other family",
+        ),
+        (
+            &format!(
+                r#""type": "vxlan", "id": 1, "remotes": [{host}, {{"host": "192.0.2.2", "subnets": ["10.1.0.128/25"]}}]"#
+            ),
+            "remotes: 10.1.0.128/25 of 192.0.2.2 overlaps a subnet of 192.0.2.1",
+        ),
+        (
+            &format!(r#""type": "vxlan", "id": 1, "vxlan": "a b", "remotes": [{host}]"#),
+            "vxlan: \"a b\"",
+        ),
+        (
+            &format!(r#""type": "vxlan", "id": 1, "nolearning": 1, "remotes": [{host}]"#),
+            "nolearning: must be true or false",
+        ),
+        (r#""type": "bridge"}, {"type": "vrf""#, "vrfname: is missing"),
+        (r#""type": "bridge"}, {"type": "vrf", "vrfname": "a b""#, "vrfname: \"a b\""),
+        (
+            r#""type": "bridge"}, {"type": "vrf", "vrfname": "blue", "table": -1"#,
+            "table: -1 is not a whole number",
+        ),
+        (
+            r#""type": "vrf", "vrfname": "blue""#,
+            "\"vrf\" needs a plugin before it that makes an interface",
+        ),
+        (r#""type": "bridge"}, {"type": "macvlan""#, "a second plugin that makes an interface"),
+    ] {
+        let error = plugins(&format!("{{{keys}}}")).unwrap_err();
+        assert!(error.to_string().contains(says), "{keys}: {error}");
+        assert!([Kind::Input, Kind::Unsupported].contains(&error.kind), "{keys}");
+    }
+}
+
+/// As a runtime's call: an ipvlan may stand on what the plugins before it have made.
+#[test]
+fn an_ipvlans_master_may_be_the_one_before() {
+    let call = |interfaces: &str| {
+        let text = format!(
+            r#"{{"cniVersion": "1.0.0", "name": "net", "type": "ipvlan",
+                 "prevResult": {{"interfaces": [{interfaces}], "dns": {{}}}}}}"#
+        );
+        let value = decode(&text).unwrap();
+        assert!(Node::root(&value).object().is_ok());
+        super::call(&value, "ipvlan", &Args::default())
+    };
+    let read = call(r#"{"name": "eth7"}"#).unwrap();
+    let master = read.network.interface().unwrap().master().unwrap().name.clone();
+    assert_eq!(master.as_deref(), Some("eth7"));
+    for bad in ["", r#"{"name": ""}"#, r#"{"name": "a"}, {"name": "b"}"#] {
+        let error = call(bad).unwrap_err().to_string();
+        assert!(error.contains("chained master failure"), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn networks_without_an_interface() {
+    for (name, host) in [("none", false), ("host", true)] {
+        let roots = Roots { conf: Vec::new(), ..Roots::default() };
+        let network = find(name, &roots).unwrap();
+        assert_eq!((network.name.as_str(), network.is_host()), (name, host));
+        assert!(!network.plugins[0].makes_interface());
+    }
+}

@@ -1,0 +1,129 @@
+//! What the drivers that give a pod one link have in common: the table of them, the link
+//! that theirs stands on, and what goes onto it.
+
+use super::{
+    Request, dummy, families, guard_v6, has_ipv6, host_device, ipvlan, macvlan, pod_routes, tap,
+    vlan,
+};
+use crate::conf::{Interface, InterfaceKind, Master};
+use crate::error::{Error, Result};
+use crate::facts::{DeviceFacts, Facts};
+use crate::ipam::Leases;
+use crate::plan::{Device, DeviceKind, Object, Parent, Phase, Plan, Side};
+use crate::request::Mac;
+
+/// The whole of it.
+pub(super) fn plan(
+    request: &Request,
+    conf: &Interface,
+    facts: &Facts,
+    leases: &Leases,
+) -> Result<Plan> {
+    let link = match &conf.kind {
+        InterfaceKind::Macvlan(kind) => macvlan::plan(request, conf, kind, facts)?,
+        InterfaceKind::Ipvlan(kind) => ipvlan::plan(request, conf, kind, facts)?,
+        InterfaceKind::Vlan(kind) => vlan::plan(request, conf, kind, facts)?,
+        InterfaceKind::Dummy => dummy::plan(request, facts),
+        InterfaceKind::Tap(kind) => tap::plan(request, conf, kind, facts),
+        InterfaceKind::HostDevice(_) => host_device::plan(request, facts)?,
+    };
+    if link.steps.is_empty() {
+        return Ok(link);
+    }
+    let asks = !matches!(conf.kind, InterfaceKind::Dummy | InterfaceKind::Tap(_));
+    addresses(link, request, mtu(conf, facts)?.or(below(facts)), facts, leases, asks)
+}
+
+/// Addresses and routes; `asks` says whether the link has neighbours, who are told.
+fn addresses(
+    plan: Plan,
+    request: &Request,
+    mtu: Option<u32>,
+    facts: &Facts,
+    leases: &Leases,
+    asks: bool,
+) -> Result<Plan> {
+    let link = || request.ifname.clone();
+    let own = |plan: Plan, what| plan.own(Phase::Build, Side::Pod, what);
+    let (_, v6) = families(request, facts, leases)?;
+    let plan = guard_v6(plan, request, has_ipv6(facts, mtu), leases, v6)
+        .ensure(Side::Pod, Object::Up { link: "lo".into() });
+    let plan = own(plan, Object::Up { link: link() })
+        .each(&leases.addrs, |plan, a| {
+            let address = a.address;
+            own(plan, Object::Addr { link: link(), address, route: true, dad: false })
+        })
+        .each(pod_routes(request, facts, leases), own);
+    let addresses: Vec<_> = leases.addrs.iter().map(|a| a.address.addr()).collect();
+    Ok(plan.when(asks && !addresses.is_empty(), |plan| {
+        plan.ensure(Side::Pod, Object::Announced { link: link(), addresses })
+    }))
+}
+
+/// A link of the pod's own, behind the shared link that it stands on where that is made
+/// on demand.
+pub(super) fn on_parent(facts: &Facts, device: Device) -> Plan {
+    let made = facts.parent.as_ref().and_then(|parent| Some((parent, parent.vlan.clone()?)));
+    Plan::new()
+        .each(made, |plan, (parent, (lower, id))| {
+            let below = Parent { name: lower, at: Side::Host, mac: None };
+            let vlan = Device {
+                name: parent.name.clone(),
+                mac: None,
+                mtu: None,
+                parent: Some(below),
+                kind: DeviceKind::Vlan { id },
+            };
+            plan.share(Phase::Build, Object::Device(vlan))
+                .share(Phase::Build, Object::Up { link: parent.name.clone() })
+        })
+        .own(Phase::Build, Side::Pod, Object::Device(device))
+}
+
+/// The link that it stands on, as a plan names it.
+pub(super) fn parent(master: &Master, facts: &Facts) -> Option<Parent> {
+    let at = if master.in_pod { Side::Pod } else { Side::Host };
+    facts.parent.as_ref().map(|parent| Parent { name: parent.name.clone(), at, mac: parent.mac })
+}
+
+/// The mtu that is asked for. What stands on another link can't carry more than that.
+pub(super) fn mtu(conf: &Interface, facts: &Facts) -> Result<Option<u32>> {
+    match (conf.mtu, &facts.parent) {
+        (Some(mtu), Some(parent)) if mtu > parent.mtu => {
+            let why = format!("invalid MTU {mtu}, must be [0, master MTU({})]", parent.mtu);
+            Err(Error::input(format!("make a link on {}", parent.name), why))
+        }
+        (mtu, _) => Ok(mtu),
+    }
+}
+
+/// The mtu that it gets from the link that it stands on, or has already.
+fn below(facts: &Facts) -> Option<u32> {
+    match &facts.device {
+        Some(DeviceFacts::Link { mtu, .. }) => Some(*mtu),
+        _ => facts.parent.as_ref().map(|parent| parent.mtu),
+    }
+}
+
+/// The link-layer address of a link of ours.
+pub(super) fn mac(request: &Request, facts: &Facts) -> Mac {
+    request.mark.mac("inner", &facts.machine)
+}
+
+/// The pod's link-layer address as it is asked for: CNI_ARGS, all that a plugin's call
+/// wishes, gives way to the configuration with what the runtime put into it.
+pub(super) fn asked_mac(request: &Request, written: Option<Mac>) -> Option<Mac> {
+    let wished = request.wishes.mac;
+    if request.as_plugin { written.or(wished) } else { wished.or(written) }
+}
+
+/// None can be asked for.
+pub(super) fn no_mac(request: &Request, why: &str) -> Result<Option<Mac>> {
+    match request.wishes.mac {
+        Some(mac) => {
+            let what = format!("give {} the link-layer address {mac}", request.ifname);
+            Err(Error::input(what, why))
+        }
+        None => Ok(None),
+    }
+}

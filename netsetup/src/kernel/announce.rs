@@ -1,0 +1,112 @@
+//! Neighbours are told who has an address now: a gratuitous ARP reply's sibling for IPv4
+//! (RFC 5227, 2.3: an ARP request for one's own address), an unsolicited neighbour
+//! advertisement for IPv6 (RFC 4861, 7.2.6).
+//!
+//! The kernel would do it itself with arp_notify and ndisc_notify, but only for addresses
+//! that are there before the link goes up, and for IPv6 not where duplicate address
+//! detection is off. Two frames need no sysctl, and say the same on every kernel.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::sys;
+use crate::error::{Context, Result};
+
+/// Sends one frame for each address over a link of the calling thread's namespace.
+///
+/// # Errors
+/// EPERM without CAP_NET_RAW; ENETDOWN for a link that is down.
+pub fn send(index: u32, mac: [u8; 6], addresses: &[IpAddr]) -> Result<()> {
+    let what = || "tell neighbours of new addresses".to_owned();
+    let (family, kind) = (AddressFamily::PACKET, SocketType::RAW);
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).ctx(what)?;
+    for ip in addresses {
+        let frame = match ip {
+            IpAddr::V4(ip) => arp(mac, *ip),
+            IpAddr::V6(ip) => advertisement(mac, *ip),
+        };
+        sys::send_frame(socket.as_fd(), index, &frame).ctx(what)?;
+    }
+    Ok(())
+}
+
+/// Destination, source, EtherType.
+fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16) -> Vec<u8> {
+    [&to[..], &from, &kind.to_be_bytes()].concat()
+}
+
+/// An ARP announcement: RFC 826's packet, who-has one's own address.
+fn arp(mac: [u8; 6], ip: Ipv4Addr) -> Vec<u8> {
+    const REQUEST: u16 = 1;
+    let mut frame = ethernet([0xff; 6], mac, libc::ETH_P_ARP as u16);
+    // Ethernet, IPv4, lengths of their addresses.
+    frame.extend_from_slice(&[0, 1, 8, 0, 6, 4]);
+    frame.extend_from_slice(&REQUEST.to_be_bytes());
+    frame.extend_from_slice(&mac);
+    frame.extend_from_slice(&ip.octets());
+    frame.extend_from_slice(&[0; 6]);
+    frame.extend_from_slice(&ip.octets());
+    frame
+}
+
+/// To all nodes on the link: this address is at this link-layer address, whatever was before.
+fn advertisement(mac: [u8; 6], ip: Ipv6Addr) -> Vec<u8> {
+    const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    const ICMPV6: u8 = 58;
+    const OVERRIDE: u8 = 0x20;
+    // Type 136, code 0, checksum, flags, target; option 2, 8 bytes: the target's address.
+    let mut message = vec![136, 0, 0, 0, OVERRIDE, 0, 0, 0];
+    message.extend_from_slice(&ip.octets());
+    message.extend_from_slice(&[2, 1]);
+    message.extend_from_slice(&mac);
+    let length = message.len() as u16;
+    let pseudo =
+        [&ip.octets()[..], &ALL_NODES.octets(), &[0, 0], &length.to_be_bytes(), &[0, 0, 0, ICMPV6]];
+    let sum = checksum(&[&pseudo.concat()[..], &message].concat());
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut frame = ethernet([0x33, 0x33, 0, 0, 0, 1], mac, libc::ETH_P_IPV6 as u16);
+    frame.extend_from_slice(&[0x60, 0, 0, 0]);
+    frame.extend_from_slice(&length.to_be_bytes());
+    // Neighbour discovery believes hop limit 255 alone: nobody has forwarded it.
+    frame.extend_from_slice(&[ICMPV6, 255]);
+    frame.extend_from_slice(&ip.octets());
+    frame.extend_from_slice(&ALL_NODES.octets());
+    frame.extend_from_slice(&message);
+    frame
+}
+
+/// The Internet checksum, RFC 1071, of an even number of bytes.
+fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks_exact(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_add_up_to_nothing() {
+        let ip: Ipv6Addr = "fd00::7".parse().unwrap();
+        let frame = advertisement([2, 0, 0, 0, 0, 7], ip);
+        let (header, message) = frame[14..].split_at(40);
+        let length = (message.len() as u16).to_be_bytes();
+        let pseudo = [&header[8..40], &[0, 0], &length, &[0, 0, 0, 58]].concat();
+        assert_eq!(checksum(&[&pseudo[..], message].concat()), 0);
+        assert_eq!((header[7], message[0], frame.len()), (255, 136, 86));
+    }
+
+    #[test]
+    fn an_announcement_asks_for_ones_own_address() {
+        let frame = arp([2, 0, 0, 0, 0, 7], Ipv4Addr::new(10, 1, 0, 7));
+        assert_eq!(frame.len(), 42);
+        assert_eq!((&frame[28..32], &frame[38..42]), (&[10, 1, 0, 7][..], &[10, 1, 0, 7][..]));
+        assert_eq!(&frame[..6], [0xff; 6]);
+    }
+}
