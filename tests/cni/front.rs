@@ -6,8 +6,24 @@ use super::call::{Who, answer, bridge, failed, ours, reference, who, with};
 use super::common::{Kind, dirs, ns_add, sh, sh_out, told, world};
 
 const VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-const NAMES: [&str; 8] =
-    ["bridge", "firewall", "host-local", "loopback", "portmap", "ptp", "static", "tuning"];
+const NAMES: [&str; 16] = [
+    "bridge",
+    "dummy",
+    "firewall",
+    "host-device",
+    "host-local",
+    "ipvlan",
+    "loopback",
+    "macvlan",
+    "portmap",
+    "ptp",
+    "static",
+    "tap",
+    "tuning",
+    "vlan",
+    "vrf",
+    "vxlan",
+];
 
 #[test]
 fn every_name_is_one_file_and_says_its_versions() {

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use super::common::crash::Point;
+use super::common::syscalls::Syscall;
 use super::common::trace::Program;
 use super::common::{output_with, told};
 
@@ -61,6 +63,7 @@ impl Call {
     }
 }
 
+const SIGINT: u64 = libc::SIGINT as u64;
 const NETSETUP: &str = env!("CARGO_BIN_EXE_netsetup");
 
 /// The message of a plugin's error; nothing where stdout has none.
@@ -68,4 +71,16 @@ pub(super) fn error_of(stdout: &str) -> String {
     let error = serde_json::from_str::<serde_json::Value>(stdout).unwrap_or_default();
     let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
     if error["code"].is_u64() { text("msg") + "\n" + &text("details") } else { String::new() }
+}
+
+/// The first thing that main does with a system call: it asks for SIGINT.
+pub(super) fn main_begins(calls: &[Syscall]) -> usize {
+    let sigint = |c: &&Syscall| c.name == "rt_sigaction" && c.args[0] == SIGINT;
+    calls.iter().find(sigint).expect("main asks for SIGINT").n
+}
+
+/// What Rust does without memory is to abort.
+pub(super) fn runs_out_of_memory(point: &Point) -> bool {
+    let call = point.outcome.reached.as_ref();
+    call.is_some_and(|c| ["mmap", "mprotect", "mremap", "brk"].contains(&c.name.as_str()))
 }

@@ -11,6 +11,7 @@
 //! hook  createRuntime; poststop
 //! cni   ADD and DEL of the bridge plugin
 //! gc    over a pod whose namespace has vanished
+//! macvlan, host-device, vxlan: add and del of the first and last pod, at every twelfth point
 //! ```
 //!
 //! No exception is made when worlds are compared: forwarding is on beforehand, and what
@@ -81,6 +82,57 @@ fn as_plugin(does: Does) -> Scene {
         "isGateway": true, "ipMasq": true, "hairpinMode": true, "macspoofchk": true,
         "ipam": {"type": "host-local", "subnet": "10.77.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}}"#;
     Scene::cni(does, conf).skip()
+}
+
+/// A driver's network `net`, by hand.
+fn driver(plugin: &str, does: Does) -> Scene {
+    let ranges = r#"[[{"subnet": "10.77.0.0/24"}], [{"subnet": "fd77::/64"}]]"#;
+    let list = format!(
+        r#"{{"cniVersion": "1.0.0", "name": "net", "plugins": [{{{plugin},
+            "ipam": {{"type": "host-local", "ranges": {ranges}}}}}]}}"#
+    );
+    std::fs::write(dirs().conf.join("net.conflist"), list).expect("a network list");
+    let attach = ["add", "net", "--netns", "/run/netns/web"];
+    Scene::new("net", does, &attach, &["del", "net", "--id", "web"]).skip().every(12)
+}
+
+/// A link of the host's with its other end in a namespace of its own.
+const CABLE: &str = "ip netns add far && ip link add card0 type veth peer name card1 netns far && \
+    ip -n far link set card1 up && ip addr add 192.0.2.1/24 dev card0 && ip link set card0 up";
+
+fn add_and_del(plugin: &str, label: &str) {
+    let each = [Does::Attach, Does::Detach].map(|does| Series::BOTH.map(|series| (does, series)));
+    worlds(Kind::User, each.as_flattened(), |(does, series)| {
+        host();
+        sh(CABLE);
+        driver(plugin, does).run(series, &format!("{label}, {does:?}"));
+    });
+}
+
+#[test]
+fn macvlan() {
+    add_and_del(r#""type": "macvlan", "master": "card0""#, "macvlan");
+}
+
+/// The kernel gives a link that comes home a link-local address when it likes; this one
+/// is down, as the host's is that is lent.
+#[test]
+fn host_device() {
+    let each = [Does::Attach, Does::Detach].map(|does| Series::BOTH.map(|series| (does, series)));
+    worlds(Kind::User, each.as_flattened(), |(does, series)| {
+        host();
+        sh("ip link add lent0 type veth peer name lent1 && ip link set lent0 alias 'port 7'");
+        let plugin = r#""type": "host-device", "device": "lent0""#;
+        driver(plugin, does).run(series, &format!("host-device, {does:?}"));
+    });
+}
+
+#[test]
+fn vxlan() {
+    let plugin = r#""type": "vxlan", "id": 7, "ipMasq": true, "remotes": [
+        {"host": "192.0.2.1", "subnets": ["10.77.0.0/24", "fd77::/64"]},
+        {"host": "192.0.2.2", "subnets": ["10.78.0.0/24", "fd78::/64"]}]"#;
+    add_and_del(plugin, "vxlan");
 }
 
 fn sh_background(command: &str) -> u32 {

@@ -20,13 +20,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::call::{Call, error_of};
+use super::call::{Call, error_of, main_begins, runs_out_of_memory};
 use super::common::crash::{Harm, Part, Point, for_every_point_of};
 use super::common::dump::{Dump, diff, dump};
 use super::common::syscalls::Syscall;
 use super::common::{Ns, dirs, ns_add, ns_del, sh_out};
 
-const SIGINT: u64 = libc::SIGINT as u64;
 const SIGABRT: i32 = libc::SIGABRT;
 
 /// What the traced program does.
@@ -85,6 +84,7 @@ pub(super) struct Scene {
     /// A CNI plugin: errors are told on stdout, all with exit code 1.
     cni: bool,
     skip: bool,
+    every: usize,
     pods: Vec<Ns>,
     /// Without the attachment.
     before: Dump,
@@ -108,6 +108,7 @@ impl Scene {
             answers: true,
             cni: false,
             skip: false,
+            every: 1,
             pods: vec![Ns::named("web")],
             before: Dump::default(),
             attached: false,
@@ -143,6 +144,12 @@ impl Scene {
         self
     }
 
+    /// Takes every nth point alone.
+    pub(super) fn every(mut self, n: usize) -> Scene {
+        self.every = n;
+        self
+    }
+
     /// Another pod is attached to the same bridge all the time.
     pub(super) fn beside_another(mut self) -> Scene {
         self.pods.push(pod("other"));
@@ -168,12 +175,13 @@ impl Scene {
             Does::Collect => Call::new(&["gc"]),
         };
         let first = if self.skip { main_begins } else { |_: &[Syscall]| 1 };
+        let every = self.every;
         let (kill, fail) = (series == Series::Kill, series == Series::Fail);
         let kill = kill.then_some(Harm::Kill);
         self.touched = fail;
         let scene = RefCell::new(self);
         for_every_point_of(
-            &Part { kill, fail, first: &first, every: 1, passes_over: true },
+            &Part { kill, fail, first: &first, every, passes_over: true },
             label,
             &|| make.program(),
             &mut || scene.borrow_mut().prepare(),
@@ -434,16 +442,4 @@ fn settled(pods: &[Ns]) -> Dump {
         last = now;
     }
     panic!("the world does not come to rest");
-}
-
-/// The first thing that main does with a system call: it asks for SIGINT.
-fn main_begins(calls: &[Syscall]) -> usize {
-    let sigint = |c: &&Syscall| c.name == "rt_sigaction" && c.args[0] == SIGINT;
-    calls.iter().find(sigint).expect("main asks for SIGINT").n
-}
-
-/// What Rust does without memory is to abort.
-fn runs_out_of_memory(point: &Point) -> bool {
-    let call = point.outcome.reached.as_ref();
-    call.is_some_and(|c| ["mmap", "mprotect", "mremap", "brk"].contains(&c.name.as_str()))
 }

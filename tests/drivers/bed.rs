@@ -1,0 +1,212 @@
+//! What the tests here share: netsetup by its command line, networks, and the life of an
+//! attachment from explain to del.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use super::common::dump::{Dump, diff, dump};
+use super::common::{Ns, dirs, ns_add, output, sh, sh_any, sh_out, told};
+
+/// The program under test.
+pub(crate) const NETSETUP: &str = env!("CARGO_BIN_EXE_netsetup");
+
+/// Runs netsetup with these words, parted by spaces.
+pub(crate) fn run(words: &str) -> Output {
+    output(Command::new(NETSETUP).args(words.split_whitespace()))
+}
+
+/// Runs netsetup and expects success; returns what it printed.
+#[track_caller]
+pub(crate) fn netsetup(words: &str) -> String {
+    let output = run(words);
+    assert!(output.status.success(), "{}", told(words, &output));
+    String::from_utf8(output.stdout).expect("netsetup prints UTF-8")
+}
+
+/// Runs netsetup, expects exit code `code`, and returns what it said and printed.
+#[track_caller]
+pub(crate) fn refused(words: &str, code: i32) -> String {
+    let output = run(words);
+    assert_eq!(output.status.code(), Some(code), "{}", told(words, &output));
+    let both = [output.stderr, output.stdout].concat();
+    String::from_utf8(both).expect("netsetup prints UTF-8")
+}
+
+/// `netsetup add`; returns the CNI result.
+#[track_caller]
+pub(crate) fn add(words: &str) -> Value {
+    let text = netsetup(&format!("add {words}"));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("add {words}: {e}: {text}"))
+}
+
+/// Lays down network `name` with this one plugin.
+pub(crate) fn network(name: &str, plugin: &Value) {
+    let list = json!({"cniVersion": "1.0.0", "name": name, "plugins": [plugin]});
+    let file = dirs().conf.join(format!("{name}.conflist"));
+    std::fs::write(file, list.to_string()).expect("write a conflist");
+}
+
+/// Addresses of both families, with a default route for IPv4.
+pub(crate) fn both() -> Value {
+    json!({"type": "host-local", "ranges": [[{"subnet": "10.5.0.0/24"}], [{"subnet": "fd05::/64"}]],
+           "routes": [{"dst": "0.0.0.0/0"}]})
+}
+
+/// A plugin with addresses of both families and these keys.
+pub(crate) fn plugin(kind: &str, more: Value) -> Value {
+    let mut plugin = json!({"type": kind, "ipam": both()});
+    let (Value::Object(keys), Value::Object(more)) = (&mut plugin, more) else { panic!("keys") };
+    keys.extend(more);
+    plugin
+}
+
+/// Fails where the kernel has no links of this kind: with words that say where it has.
+#[track_caller]
+pub(crate) fn needs(kind: &str) {
+    let with = match kind {
+        "vlan" => "link lo name probe type vlan id 7".to_owned(),
+        "vrf" => "name probe type vrf table 7".to_owned(),
+        "ipvlan" | "macvlan" => format!("link probe0 name probe type {kind}"),
+        "vxlan" => "name probe type vxlan id 7 dstport 4789".to_owned(),
+        kind => format!("name probe type {kind}"),
+    };
+    let made = sh_any(&format!(
+        "ip link add probe0 type veth peer name probe1; modprobe -q {kind} 2>/dev/null; \
+         ip link add {with}; made=$?; ip link del probe 2>/dev/null; ip link del probe0; exit $made"
+    ));
+    assert!(
+        made.status.success(),
+        "this kernel has no links of kind {kind}; the small machine's has: {}",
+        told("ip link add", &made)
+    );
+}
+
+/// A host with an uplink `up0` to an Ethernet whose other end is `far`, and a pod. No
+/// duplicate address detection changes anything later.
+pub(crate) fn host() -> [Ns; 2] {
+    sh("cd /proc/sys/net && echo 1 >ipv4/ip_forward && echo 1 >ipv6/conf/all/forwarding && \
+        echo 0 | tee ipv6/conf/*/accept_dad >/dev/null");
+    let far = super::common::neighbour("far", 0).ns;
+    [pod("pod"), far]
+}
+
+/// A pod's namespace, without duplicate address detection.
+pub(crate) fn pod(name: &str) -> Ns {
+    let pod = ns_add(name);
+    pod.sh("echo 0 | tee /proc/sys/net/ipv6/conf/*/accept_dad >/dev/null");
+    pod
+}
+
+/// What somebody changes by hand, and what check says of it then: object and state.
+pub(crate) type Change = (&'static str, &'static str, &'static str);
+
+/// A driver's network `net`, for a pod `pod`.
+pub(crate) struct Life {
+    /// What is there beforehand.
+    pub(crate) setup: &'static str,
+    pub(crate) plugin: Value,
+    /// `explain`, from its second line on.
+    pub(crate) explained: &'static str,
+    pub(crate) changes: &'static [Change],
+}
+
+const ATTACH: &str = "net --netns /run/netns/pod";
+
+impl Life {
+    /// All of it, in the caller's world.
+    pub(crate) fn run(&self) {
+        let all = host();
+        sh(self.setup);
+        network("net", &self.plugin);
+        // Once around: where leases are is there from the first one on.
+        add(ATTACH);
+        netsetup(&format!("del {ATTACH}"));
+        let before = settled(&all);
+        self.explains();
+        assert_eq!(diff(&before, &dump(&all)), [""; 0], "explain has changed something");
+        self.is_answered();
+        for change in self.changes {
+            add(ATTACH);
+            changed(change);
+            netsetup(&format!("del {ATTACH}"));
+            assert_eq!(left(&before, &all), [""; 0], "after {change:?} and del");
+        }
+    }
+
+    fn explains(&self) {
+        let text = netsetup(&format!("explain {ATTACH}"));
+        let lines = text.lines().skip(1).map(|line| without_ids(line));
+        let text: Vec<String> = lines.filter(|line| !line.starts_with("own: ")).collect();
+        let wanted: Vec<&str> = self.explained.trim().lines().map(str::trim).collect();
+        assert_eq!(text, wanted, "explain prints\n{}", text.join("\n"));
+    }
+
+    /// The answer names the interface as it is, and a second add is refused.
+    fn is_answered(&self) {
+        let result = add(ATTACH);
+        let interfaces = result["interfaces"].as_array().expect("interfaces");
+        let inner = interfaces.last().expect("the pod's interface");
+        assert_eq!(inner["sandbox"], "/run/netns/pod", "{result}");
+        let is = sh_out("ip -n pod -j link show dev eth0 | jq -r '.[0].address'");
+        assert_eq!(inner["mac"], is.as_str(), "{result}");
+        let said = refused(&format!("add {ATTACH}"), 4);
+        assert!(said.contains("it is attached already"), "{said}");
+        netsetup(&format!("check {ATTACH}"));
+        netsetup(&format!("del {ATTACH}"));
+        netsetup(&format!("del {ATTACH}"));
+    }
+}
+
+/// A line with runs of blanks as one, and what is a hash as a word for it.
+fn without_ids(line: &str) -> String {
+    let is_id = |word: &str| word.len() >= 14 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let words = line.split_whitespace().map(|word| match word.rsplit_once("/pins/") {
+        Some((_, name)) if is_id(name) => "RUN/pins/ID",
+        _ if word.strip_prefix("pk").is_some_and(|id| is_id(&format!("00{id}"))) => "VETH",
+        _ if word.len() == 17 && word.starts_with("02:") => "02:MAC",
+        _ if word.starts_with("fe80::") => "fe80::MAC",
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// What is different from before, once the kernel is done with links that went up.
+pub(crate) fn left(before: &Dump, all: &[Ns]) -> Vec<String> {
+    let mut lines = diff(before, &dump(all));
+    for _ in 0..20 {
+        if lines.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        lines = diff(before, &dump(all));
+    }
+    lines
+}
+
+/// A state of the world that stays.
+pub(crate) fn settled(all: &[Ns]) -> Dump {
+    let mut last = dump(all);
+    for _ in 0..20 {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let now = dump(all);
+        if now == last {
+            return now;
+        }
+        last = now;
+    }
+    panic!("the world does not come to rest");
+}
+
+fn changed((command, what, state): &Change) {
+    netsetup(&format!("check {ATTACH}"));
+    sh(command);
+    let said = refused(&format!("check {ATTACH}"), 3);
+    let named = |line: &str| line.contains(what) && line.contains(state);
+    assert!(said.lines().any(named), "{command}: {what}: {state} isn't in\n{said}");
+}
+
+/// Whether one namespace reaches an address: one ping.
+pub(crate) fn reaches(from: &Ns, to: &str) -> bool {
+    from.sh_any(&format!("ping -c 1 -W 1 -n {to}")).status.success()
+}

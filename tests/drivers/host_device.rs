@@ -1,0 +1,153 @@
+//! host-device: a link goes into the pod and comes home, whatever becomes of the pod.
+
+use serde_json::json;
+
+use super::bed::{
+    Life, add, host, left, netsetup, network, plugin, reaches, refused, run, settled,
+};
+use super::common::dump::{assert_same_world, dump};
+use super::common::{Kind, ns_del, sh, sh_out, world};
+
+/// A link with an alias of somebody's, up, and its other end in `far`.
+const CABLE: &str = "ip link add card0 type veth peer name card1 netns far && \
+    ip link set card0 up && ip link set card0 alias 'port 7' && ip -n far link set card1 up && \
+    ip -n far addr add 10.5.0.1/24 dev card1 && ip -n far addr add fd05::1/64 dev card1 nodad";
+
+#[test]
+fn from_explain_to_del() {
+    world(Kind::User, || {
+        Life {
+            setup: CABLE,
+            plugin: plugin("host-device", json!({"device": "card0"})),
+            explained: "
+                PHASE HOLD WHERE WHAT
+                close own host lease 10.5.0.3 for pod/eth0
+                close own host lease fd05::3 for pod/eth0
+                build own host pin of the pod's namespace at RUN/pins/ID
+                build borrow pod link card0 of the host as eth0
+                build own pod sysctl net.ipv6.conf.eth0.accept_ra=0
+                build ensure pod link lo up
+                build own pod link eth0 up
+                build own pod address 10.5.0.3/24 dev eth0
+                build own pod address fd05::3/64 dev eth0
+                build own pod route default via 10.5.0.1 dev eth0
+                build ensure pod neighbours of eth0 told of it",
+            changes: &[
+                ("ip -n pod link set eth0 down", "link eth0 up", "it is down"),
+                ("ip -n pod addr flush dev eth0", "address 10.5.0.", "missing"),
+            ],
+        }
+        .run();
+    });
+}
+
+#[test]
+fn packets_go_over_it() {
+    world(Kind::User, || {
+        let [pod, _] = host();
+        sh(CABLE);
+        network("net", &plugin("host-device", json!({"device": "card0"})));
+        add("net --netns /run/netns/pod");
+        assert!(reaches(&pod, "10.5.0.1") && reaches(&pod, "fd05::1"));
+    });
+}
+
+/// A namespace that dies takes virtual links with it; the pin keeps it for us.
+#[test]
+fn it_comes_home_when_the_pod_died_first() {
+    world(Kind::Root, || {
+        for by in ["del net --id pod", "gc"] {
+            let [_, far] = host();
+            sh(CABLE);
+            network("net", &plugin("host-device", json!({"device": "card0"})));
+            add("net --netns /run/netns/pod");
+            netsetup("del net --id pod");
+            ns_del("pod");
+            let before = settled(std::slice::from_ref(&far));
+            super::bed::pod("pod");
+            add("net --netns /run/netns/pod");
+            ns_del("pod");
+            assert!(run("gc --dry-run").status.success());
+            assert_eq!(sh_out("ip -br link | grep -c card0 || true"), "0");
+            netsetup(by);
+            assert_eq!(left(&before, std::slice::from_ref(&far)), [""; 0], "after {by}");
+            ns_del("far");
+            sh(
+                "ip link del card0 2>/dev/null; while ip link show up0 >/dev/null 2>&1; do sleep 0.1; done",
+            );
+        }
+    });
+}
+
+#[test]
+fn a_namesake_on_the_host_is_no_reason_to_lose_it() {
+    world(Kind::User, || {
+        host();
+        sh(CABLE);
+        network("net", &plugin("host-device", json!({"device": "card0"})));
+        add("net --netns /run/netns/pod");
+        sh("ip link add card0 type bridge");
+        let said = refused("del net --netns /run/netns/pod", 4);
+        assert!(said.contains("the host has another link card0 by now"), "{said}");
+        sh("ip -n pod link show eth0");
+        sh("ip link del card0");
+        netsetup("del net --netns /run/netns/pod");
+        assert_eq!(sh_out("ip -j link show card0 | jq -r '.[0].ifalias'"), "port 7");
+    });
+}
+
+#[test]
+fn it_is_found_by_its_address_and_by_its_place() {
+    world(Kind::Root, || {
+        let all = host();
+        sh(CABLE);
+        let mac = sh_out("ip -j link show card0 | jq -r '.[0].address'");
+        let explain = |keys| {
+            network("net", &plugin("host-device", keys));
+            netsetup("explain net --netns /run/netns/pod")
+        };
+        let before = dump(&all);
+        for keys in [
+            json!({"hwaddr": mac}),
+            json!({"hwaddr": mac, "pciBusID": "0000:00:00.7"}),
+            json!({"device": "card0", "hwaddr": "02:00:00:00:00:01"}),
+        ] {
+            let text = explain(keys);
+            assert!(text.contains("link card0 of the host as eth0"), "{text}");
+        }
+        let first = sh_out("ls /sys/devices/virtual/net | sort | head -1");
+        let text = explain(json!({"kernelpath": "/sys/devices/virtual"}));
+        assert!(text.contains(&format!("link {first} of the host as eth0")), "{text}");
+        for (keys, says) in [
+            (
+                json!({"device": "nosuch"}),
+                "cannot find the host's device nosuch: there is no such link",
+            ),
+            (json!({"hwaddr": "02:00:00:00:00:01"}), "device with address 02:00:00:00:00:01"),
+            (json!({"kernelpath": "/sys/devices/nosuch"}), "device at /sys/devices/nosuch"),
+            (json!({"pciBusID": "0000:00:00.7"}), "device with PCI address 0000:00:00.7"),
+        ] {
+            network("net", &plugin("host-device", keys));
+            let said = refused("explain net --netns /run/netns/pod", 5);
+            assert!(said.contains(says), "{said}");
+        }
+        assert_same_world(&before, &dump(&all), &[]);
+    });
+}
+
+/// What is set of a link that is lent is put back before it goes home.
+#[test]
+fn its_settings_come_home_too() {
+    world(Kind::User, || {
+        host();
+        sh(CABLE);
+        let list = json!({"cniVersion": "1.0.0", "name": "net", "plugins": [
+            plugin("host-device", json!({"device": "card0"})), {"type": "tuning", "mtu": 1400}]});
+        let file = super::common::dirs().conf.join("net.conflist");
+        std::fs::write(file, list.to_string()).expect("a conflist");
+        add("net --netns /run/netns/pod");
+        assert_eq!(sh_out("ip -n pod -j link show eth0 | jq '.[0].mtu'"), "1400");
+        netsetup("del net --netns /run/netns/pod");
+        assert_eq!(sh_out("ip -j link show card0 | jq '.[0].mtu'"), "1500");
+    });
+}

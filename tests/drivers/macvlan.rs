@@ -1,0 +1,163 @@
+//! macvlan: real packets, its modes, and the master that is chosen.
+
+use serde_json::json;
+
+use super::bed::{Life, add, host, needs, netsetup, network, plugin, pod, reaches, refused};
+use super::common::{Kind, sh, sh_out, world};
+
+#[test]
+fn from_explain_to_del() {
+    world(Kind::User, || {
+        needs("macvlan");
+        Life {
+            setup: "true",
+            plugin: plugin("macvlan", json!({"bcqueuelen": 77})),
+            explained: "
+                PHASE HOLD WHERE WHAT
+                close own host lease 10.5.0.3 for pod/eth0
+                close own host lease fd05::3 for pod/eth0
+                build own pod macvlan eth0 mode bridge on up0 of the host
+                build own pod sysctl net.ipv6.conf.eth0.accept_ra=0
+                build ensure pod link lo up
+                build own pod link eth0 up
+                build own pod address 10.5.0.3/24 dev eth0
+                build own pod address fd05::3/64 dev eth0
+                build own pod route default via 10.5.0.1 dev eth0
+                build ensure pod neighbours of eth0 told of it",
+            changes: &[
+                ("ip -n pod link set eth0 down", "link eth0 up", "it is down"),
+                (
+                    "ip -n pod link set eth0 type macvlan mode private",
+                    "macvlan eth0",
+                    "its settings are others",
+                ),
+                (
+                    "ip -n pod link set eth0 address 02:00:00:00:00:99",
+                    "macvlan eth0",
+                    "its MAC address isn't",
+                ),
+                ("ip -n pod addr flush dev eth0", "address fd05::", "missing"),
+                ("ip -n pod link del eth0", "macvlan eth0", "missing"),
+                (
+                    "ip netns exec pod sysctl -qw net.ipv6.conf.eth0.accept_ra=1",
+                    "accept_ra=0",
+                    "it is 1",
+                ),
+            ],
+        }
+        .run();
+    });
+}
+
+/// Two pods on one Ethernet, and the host at its other end.
+fn siblings(mode: &str) -> [bool; 4] {
+    let [one, far] = host();
+    let two = pod("two");
+    network("net", &plugin("macvlan", json!({"master": "up0", "mode": mode, "mtu": 1400})));
+    for name in ["pod", "two"] {
+        add(&format!("net --netns /run/netns/{name}"));
+    }
+    far.sh("ip addr add 10.5.0.1/24 dev eth0 && ip addr add fd05::1/64 dev eth0 nodad");
+    let answers = [
+        reaches(&one, "10.5.0.3"),
+        reaches(&one, "fd05::3"),
+        reaches(&two, "10.5.0.1"),
+        reaches(&two, "fd05::1"),
+    ];
+    assert_eq!(sh_out("ip -n pod -j link show eth0 | jq '.[0].mtu'"), "1400");
+    answers
+}
+
+#[test]
+fn siblings_reach_each_other_in_bridge_mode() {
+    world(Kind::User, || {
+        needs("macvlan");
+        assert_eq!(siblings("bridge"), [true; 4]);
+    });
+}
+
+#[test]
+fn siblings_reach_the_ethernet_alone_in_private_mode() {
+    world(Kind::User, || {
+        needs("macvlan");
+        assert_eq!(siblings("private"), [false, false, true, true]);
+    });
+}
+
+/// Nor in vepa mode, for a cable is no switch that sends frames back.
+#[test]
+fn siblings_need_a_switch_in_vepa_mode() {
+    world(Kind::User, || {
+        needs("macvlan");
+        assert_eq!(siblings("vepa"), [false, false, true, true]);
+    });
+}
+
+#[test]
+fn passthru_has_its_masters_address_and_the_master_alone() {
+    world(Kind::User, || {
+        needs("macvlan");
+        let [one, far] = host();
+        pod("two");
+        far.sh("ip addr add 10.5.0.1/24 dev eth0");
+        network("net", &plugin("macvlan", json!({"master": "up0", "mode": "passthru"})));
+        let result = add("net --netns /run/netns/pod");
+        let master = sh_out("ip -j link show up0 | jq -r '.[0].address'");
+        assert_eq!(result["interfaces"][0]["mac"], master.as_str());
+        assert!(reaches(&one, "10.5.0.1"));
+        let said = refused("add net --netns /run/netns/two", 4);
+        assert!(said.contains("or one macvlan in mode passthru"), "{said}");
+        let said = refused("explain net --netns /run/netns/two --mac 02:00:00:00:00:01", 2);
+        assert!(said.contains("in mode passthru it has its master's address"), "{said}");
+        netsetup("del net --netns /run/netns/pod");
+        assert_eq!(sh_out("ip -j link show up0 | jq -r '.[0].promiscuity // 0'"), "0");
+    });
+}
+
+#[test]
+fn the_pods_own_link_can_be_the_master() {
+    world(Kind::User, || {
+        needs("macvlan");
+        let [pod, _] = host();
+        pod.sh("ip link add trunk type veth peer name end && ip link set trunk up && ip link set end up");
+        let keys = json!({"master": "trunk", "linkInContainer": true});
+        network("net", &plugin("macvlan", keys));
+        add("net --netns /run/netns/pod");
+        let parent = pod.sh_out("ip -j link show eth0 | jq -r '.[0].link'");
+        assert_eq!(parent, "trunk");
+        netsetup("check net --netns /run/netns/pod");
+        netsetup("del net --netns /run/netns/pod");
+        pod.sh("ip link show trunk");
+        // Its default route, where no master is named.
+        pod.sh("ip addr add 10.7.0.1/24 dev trunk && ip route add default via 10.7.0.2");
+        network("net", &plugin("macvlan", json!({"linkInContainer": true})));
+        let text = netsetup("explain net --netns /run/netns/pod");
+        assert!(text.contains("macvlan eth0 mode bridge on trunk of the pod"), "{text}");
+    });
+}
+
+#[test]
+fn a_master_that_cannot_be() {
+    world(Kind::User, || {
+        needs("macvlan");
+        host();
+        let explain = |keys, code| {
+            network("net", &plugin("macvlan", keys));
+            refused("explain net --netns /run/netns/pod", code)
+        };
+        let said = explain(json!({"master": "nosuch"}), 5);
+        assert!(said.contains("cannot find master nosuch: there is no such link"), "{said}");
+        let said = explain(json!({"master": "nosuch.7"}), 5);
+        assert!(said.contains("there is no link nosuch to make it on"), "{said}");
+        let said = explain(json!({"mtu": 9000}), 2);
+        assert!(said.contains("invalid MTU 9000, must be [0, master MTU(1500)]"), "{said}");
+        sh("ip link add br0 type bridge && ip link set up0 master br0");
+        network("net", &plugin("macvlan", json!({"master": "up0"})));
+        let said = refused("add net --netns /run/netns/pod", 4);
+        assert!(said.contains("the master is used in another way"), "{said}");
+        sh("ip route del default");
+        sh("ip -6 route del default");
+        let said = explain(json!({}), 5);
+        assert!(said.contains("no default route interface found"), "{said}");
+    });
+}

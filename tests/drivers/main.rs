@@ -1,0 +1,24 @@
+//! The drivers but bridge and ptp, each from explain to del: what it says it will do, what
+//! is there then, who reaches whom, what check finds when somebody has changed it, and
+//! that nothing is left.
+//!
+//! Links of kinds that not every kernel has are asked for first ([`bed::needs`]). Tests of
+//! kinds that come as modules are called `vm_...`: they run in the small machine that
+//! boots a kernel with all of them, and are counted as ignored everywhere else.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bed;
+#[path = "../cni/call.rs"]
+#[allow(dead_code, reason = "the tests of plugins use all of it")]
+mod call;
+mod host_device;
+mod macvlan;
+mod neighbours;
+mod place;
+mod plugin;
+mod tap;
+mod vm;
+mod vxlan;
+mod walkthrough;

@@ -1,0 +1,105 @@
+//! tap: a link whose other end is a program.
+
+use serde_json::json;
+
+use super::bed::{Life, add, host, netsetup, network, plugin, pod, refused};
+use super::common::{Kind, sh_out, world};
+
+#[test]
+fn from_explain_to_del() {
+    world(Kind::User, || {
+        Life {
+            setup: "true",
+            plugin: plugin(
+                "tap",
+                json!({"owner": 0, "group": 0, "multiQueue": true, "mtu": 1400,
+                       "mac": "02:00:00:00:00:07"}),
+            ),
+            explained: "
+                PHASE HOLD WHERE WHAT
+                close own host lease 10.5.0.3 for pod/eth0
+                close own host lease fd05::3 for pod/eth0
+                build own pod tap eth0
+                build own pod sysctl net.ipv6.conf.eth0.accept_ra=0
+                build ensure pod link lo up
+                build own pod link eth0 up
+                build own pod address 10.5.0.3/24 dev eth0
+                build own pod address fd05::3/64 dev eth0
+                build own pod route default via 10.5.0.1 dev eth0",
+            changes: &[
+                ("ip -n pod link set eth0 mtu 1300", "tap eth0", "its mtu is 1300"),
+                (
+                    "ip -n pod link set eth0 address 02:00:00:00:00:99",
+                    "tap eth0",
+                    "its MAC address isn't",
+                ),
+                ("ip -n pod link del eth0", "tap eth0", "missing"),
+            ],
+        }
+        .run();
+    });
+}
+
+#[test]
+fn it_is_what_was_asked_for() {
+    world(Kind::User, || {
+        let [pod, _] = host();
+        pod.sh("ip link add br0 type bridge && ip link set br0 up");
+        let keys = json!({"owner": 0, "group": 0, "multiQueue": true, "mtu": 1400, "bridge": "br0",
+                          "mac": "02:00:00:00:00:07"});
+        network(
+            "net",
+            &json!({"type": "tap", "owner": 0, "group": 0, "multiQueue": true,
+                               "mtu": 1400, "bridge": "br0", "mac": "02:00:00:00:00:07"}),
+        );
+        let result = add("net --netns /run/netns/pod");
+        assert_eq!(result["interfaces"][0]["mac"], keys["mac"]);
+        let of = |path: &str| pod.sh_out(&format!("ip -d -j link show eth0 | jq -r '.[0].{path}'"));
+        let told = ["linkinfo.info_kind", "linkinfo.info_data.type", "master", "mtu", "address"];
+        assert_eq!(told.map(of), ["tun", "tap", "br0", "1400", "02:00:00:00:00:07"]);
+        let tun = ["persist", "multi_queue", "user", "group"];
+        let tun = tun.map(|key| of(&format!("linkinfo.info_data.{key}")));
+        assert_eq!(tun, ["true", "true", "root", "root"]);
+        netsetup("check net --netns /run/netns/pod");
+        pod.sh("ip link set eth0 nomaster");
+        let said = refused("check net --netns /run/netns/pod", 3);
+        assert!(said.contains("it isn't a port of br0"), "{said}");
+        netsetup("del net --netns /run/netns/pod");
+        assert_eq!(pod.sh_out("ip -br link | wc -l"), "2");
+    });
+}
+
+#[test]
+fn without_owner_it_is_roots() {
+    world(Kind::User, || {
+        pod("pod");
+        network("net", &json!({"type": "tap"}));
+        add("net --netns /run/netns/pod");
+        let data = sh_out("ip -n pod -d -j link show eth0 | jq -c '.[0].linkinfo.info_data'");
+        assert!(!data.contains("user") && !data.contains("group"), "{data}");
+        netsetup("check net --netns /run/netns/pod");
+        netsetup("del net --netns /run/netns/pod");
+    });
+}
+
+/// A bridge that isn't there, a context that can't be: nothing is left of the tap.
+#[test]
+fn what_fails_leaves_nothing() {
+    world(Kind::User, || {
+        pod("pod");
+        network("net", &json!({"type": "tap", "bridge": "nosuch"}));
+        let said = refused("add net --netns /run/netns/pod", 5);
+        assert!(said.contains("cannot find link nosuch"), "{said}");
+        assert_eq!(sh_out("ip -n pod -br link | wc -l"), "1");
+        network(
+            "net",
+            &json!({"type": "tap", "selinuxContext": "system_u:system_r:container_t:s0"}),
+        );
+        if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+            let output = super::bed::run("add net --netns /run/netns/pod");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains("cannot take SELinux context \"system_u:"), "{said}");
+            assert_eq!(sh_out("ip -n pod -br link | wc -l"), "1");
+        }
+    });
+}

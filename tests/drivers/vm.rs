@@ -1,0 +1,288 @@
+//! Kinds of links that come as modules: ipvlan, vlan, dummy, vrf, bond.
+
+use serde_json::json;
+
+use super::bed::{Life, add, both, host, needs, netsetup, network, plugin, pod, reaches, refused};
+use super::common::dump::{assert_same_world, dump};
+use super::common::{Kind, dirs, sh, sh_out, world};
+
+#[test]
+#[ignore = "needs ipvlan: run in the VM"]
+fn vm_ipvlan_from_explain_to_del() {
+    world(Kind::User, || {
+        needs("ipvlan");
+        Life {
+            setup: "true",
+            plugin: plugin("ipvlan", json!({"mtu": 1400})),
+            explained: "
+                PHASE HOLD WHERE WHAT
+                close own host lease 10.5.0.3 for pod/eth0
+                close own host lease fd05::3 for pod/eth0
+                build own pod ipvlan eth0 mode l2 on up0 of the host
+                build own pod sysctl net.ipv6.conf.eth0.accept_ra=0
+                build ensure pod link lo up
+                build own pod link eth0 up
+                build own pod address 10.5.0.3/24 dev eth0
+                build own pod address fd05::3/64 dev eth0
+                build own pod route default via 10.5.0.1 dev eth0
+                build ensure pod neighbours of eth0 told of it",
+            changes: &[
+                ("ip -n pod link set eth0 down", "link eth0 up", "it is down"),
+                ("ip -n pod link set eth0 mtu 1300", "ipvlan eth0", "its mtu is 1300"),
+                ("ip -n pod link del eth0", "ipvlan eth0", "missing"),
+            ],
+        }
+        .run();
+    });
+}
+
+/// Two pods on one link, and the host at its other end, which finds them by routes in
+/// the modes that answer no ARP.
+fn ipvlan(mode: &str) {
+    needs("ipvlan");
+    let [one, far] = host();
+    let two = pod("two");
+    network("net", &plugin("ipvlan", json!({"mode": mode})));
+    for name in ["pod", "two"] {
+        let result = add(&format!("net --netns /run/netns/{name}"));
+        let master = sh_out("ip -j link show up0 | jq -r '.[0].address'");
+        assert_eq!(result["interfaces"][0]["mac"], master.as_str());
+    }
+    match mode {
+        "l2" => far.sh("ip addr add 10.5.0.1/24 dev eth0 && ip addr add fd05::1/64 dev eth0 nodad"),
+        // Routed: the other end sends what is for pods to the host.
+        _ => far.sh(
+            "ip route add 10.5.0.0/24 via 198.18.0.1 && ip route add fd05::/64 via 2001:db8:18::1",
+        ),
+    };
+    let there =
+        if mode == "l2" { ["10.5.0.1", "fd05::1"] } else { ["198.18.0.2", "2001:db8:18::2"] };
+    if mode != "l2" {
+        for pod in [&one, &two] {
+            pod.sh("ip route replace default dev eth0 && ip -6 route replace default dev eth0");
+        }
+    }
+    for (from, to) in [(&one, "10.5.0.3"), (&one, "fd05::3"), (&two, there[0]), (&two, there[1])] {
+        assert!(reaches(from, to), "{mode}: {} to {to}", from.name);
+    }
+    netsetup("del net --netns /run/netns/pod");
+    netsetup("del net --netns /run/netns/two");
+}
+
+#[test]
+#[ignore = "needs ipvlan: run in the VM"]
+fn vm_ipvlan_l2() {
+    world(Kind::User, || ipvlan("l2"));
+}
+
+#[test]
+#[ignore = "needs ipvlan: run in the VM"]
+fn vm_ipvlan_l3() {
+    world(Kind::User, || ipvlan("l3"));
+}
+
+#[test]
+#[ignore = "needs ipvlan: run in the VM"]
+fn vm_ipvlan_l3s() {
+    world(Kind::User, || ipvlan("l3s"));
+}
+
+/// The other end of `up0` has the tag, too, and is another host's.
+const TRUNK: &str = "ip -n far link add link eth0 name eth0.100 type vlan id 100 && \
+    ip -n far link set eth0.100 up && ip -n far addr add 10.5.0.1/24 dev eth0.100 && \
+    ip -n far addr add fd05::1/64 dev eth0.100 nodad";
+
+#[test]
+#[ignore = "needs vlan: run in the VM"]
+fn vm_vlan_from_explain_to_del() {
+    world(Kind::User, || {
+        needs("vlan");
+        Life {
+            setup: TRUNK,
+            plugin: plugin("vlan", json!({"master": "up0", "vlanId": 100})),
+            explained: "
+                PHASE HOLD WHERE WHAT
+                close own host lease 10.5.0.3 for pod/eth0
+                close own host lease fd05::3 for pod/eth0
+                build own pod vlan eth0 id 100 on up0 of the host
+                build own pod sysctl net.ipv6.conf.eth0.accept_ra=0
+                build ensure pod link lo up
+                build own pod link eth0 up
+                build own pod address 10.5.0.3/24 dev eth0
+                build own pod address fd05::3/64 dev eth0
+                build own pod route default via 10.5.0.1 dev eth0
+                build ensure pod neighbours of eth0 told of it",
+            changes: &[
+                ("ip -n pod link set eth0 down", "link eth0 up", "it is down"),
+                ("ip -n pod link del eth0", "vlan eth0", "missing"),
+            ],
+        }
+        .run();
+        add("net --netns /run/netns/pod");
+        let pod = super::common::Ns::named("pod");
+        assert!(reaches(&pod, "10.5.0.1") && reaches(&pod, "fd05::1"));
+    });
+}
+
+#[test]
+#[ignore = "needs dummy: run in the VM"]
+fn vm_dummy_from_explain_to_del() {
+    world(Kind::User, || {
+        needs("dummy");
+        Life {
+            setup: "true",
+            plugin: json!({"type": "dummy", "ipam": {"type": "host-local",
+                "ranges": [[{"subnet": "10.5.0.0/24"}], [{"subnet": "fd05::/64"}]]}}),
+            explained: "
+                PHASE HOLD WHERE WHAT
+                close own host lease 10.5.0.3 for pod/eth0
+                close own host lease fd05::3 for pod/eth0
+                build own pod dummy eth0
+                build own pod sysctl net.ipv6.conf.eth0.accept_ra=0
+                build ensure pod link lo up
+                build own pod link eth0 up
+                build own pod address 10.5.0.3/24 dev eth0
+                build own pod address fd05::3/64 dev eth0",
+            changes: &[
+                ("ip -n pod link set eth0 down", "link eth0 up", "it is down"),
+                (
+                    "ip -n pod link set eth0 address 02:00:00:00:00:99",
+                    "dummy eth0",
+                    "its MAC address isn't",
+                ),
+                ("ip -n pod link del eth0", "dummy eth0", "missing"),
+            ],
+        }
+        .run();
+    });
+}
+
+/// The first pod makes `up0.100`, the last one takes it away; one that is there stays.
+#[test]
+#[ignore = "needs vlan: run in the VM"]
+fn vm_a_vlan_below_is_made_on_demand() {
+    world(Kind::User, || {
+        needs("vlan");
+        let [one, far] = host();
+        let two = pod("two");
+        sh(TRUNK);
+        network("net", &plugin("macvlan", json!({"master": "up0.100"})));
+        let all = [one.clone(), two.clone(), far];
+        for ns in ["pod", "two"] {
+            add(&format!("net --netns /run/netns/{ns}"));
+        }
+        for ns in ["pod", "two"] {
+            netsetup(&format!("del net --netns /run/netns/{ns}"));
+        }
+        let before = super::bed::settled(&all);
+        add("net --netns /run/netns/pod");
+        let text = netsetup("explain net --netns /run/netns/two");
+        assert!(text.contains("share  host   vlan up0.100 id 100 on up0 of the host"), "{text}");
+        add("net --netns /run/netns/two");
+        assert!(reaches(&one, "10.5.0.1") && reaches(&two, "fd05::1"));
+        netsetup("check net --netns /run/netns/two");
+        netsetup("del net --netns /run/netns/pod");
+        assert!(reaches(&two, "10.5.0.1"), "the other pod still needs it");
+        netsetup("del net --netns /run/netns/two");
+        assert_same_world(&before, &dump(&all), &[]);
+
+        // Somebody's own stays; and what is ours and nobody's goes with gc.
+        sh("ip link add link up0 name up0.100 type vlan id 100 && ip link set up0.100 up");
+        add("net --netns /run/netns/pod");
+        netsetup("del net --netns /run/netns/pod");
+        sh("ip link show up0.100 && ip link del up0.100");
+        add("net --netns /run/netns/pod");
+        std::fs::remove_dir_all(dirs().run).expect("the records");
+        netsetup("gc");
+        assert_eq!(sh_out("ip -br link | grep -c up0.100 || true"), "0");
+    });
+}
+
+#[test]
+#[ignore = "needs bond: run in the VM"]
+fn vm_a_bond_is_a_master_like_any_other() {
+    world(Kind::User, || {
+        needs("bond");
+        let [pod, far] = host();
+        far.sh("ip addr add 10.5.0.1/24 dev eth0");
+        sh("ip route del default; ip -6 route del default; ip link set up0 down && \
+            ip link add bond0 type bond mode active-backup && ip link set up0 master bond0 && \
+            ip link set bond0 up");
+        network("net", &plugin("macvlan", json!({"master": "bond0"})));
+        add("net --netns /run/netns/pod");
+        let reached = (0..10).any(|_| reaches(&pod, "10.5.0.1"));
+        assert!(reached, "{}", sh_out("ip -d link"));
+        netsetup("del net --netns /run/netns/pod");
+    });
+}
+
+/// A list whose interface is in a routing domain.
+fn in_vrf(interface: serde_json::Value, vrf: serde_json::Value) {
+    let list = json!({"cniVersion": "1.0.0", "name": "net", "plugins": [interface, vrf]});
+    std::fs::write(dirs().conf.join("net.conflist"), list.to_string()).expect("a list");
+}
+
+#[test]
+#[ignore = "needs vrf: run in the VM"]
+fn vm_vrf_takes_the_interface_and_its_routes() {
+    world(Kind::User, || {
+        needs("vrf");
+        let [pod, far] = host();
+        far.sh("ip addr add 10.5.0.1/24 dev eth0 && ip addr add fd05::1/64 dev eth0 nodad");
+        let interface = plugin("macvlan", json!({"master": "up0"}));
+        in_vrf(interface.clone(), json!({"type": "vrf", "vrfname": "blue", "table": 77}));
+        let all = [pod.clone(), far];
+        add("net --netns /run/netns/pod");
+        netsetup("del net --netns /run/netns/pod");
+        let before = super::bed::settled(&all);
+        add("net --netns /run/netns/pod");
+        assert_eq!(pod.sh_out("ip -j link show eth0 | jq -r '.[0].master'"), "blue");
+        let routes = pod.sh_out("ip route show table 77; ip -6 addr show dev eth0 scope global");
+        assert!(
+            routes.contains("default via 10.5.0.1 dev eth0") && routes.contains("fd05::"),
+            "{routes}"
+        );
+        assert_eq!(pod.sh_out("ip route show"), "", "nothing of it in the main table");
+        pod.sh("ping -c 1 -W 1 -I blue 10.5.0.1 && ping -c 1 -W 1 -I blue fd05::1");
+        netsetup("check net --netns /run/netns/pod");
+        // A second interface in the same domain; the last one takes it away.
+        let list = json!({"cniVersion": "1.0.0", "name": "two", "plugins": [
+            {"type": "macvlan", "master": "up0"}, {"type": "vrf", "vrfname": "blue"}]});
+        std::fs::write(dirs().conf.join("two.conflist"), list.to_string()).expect("a list");
+        add("two --netns /run/netns/pod --ifname eth1");
+        netsetup("del net --netns /run/netns/pod");
+        assert_eq!(pod.sh_out("ip -j link show eth1 | jq -r '.[0].master'"), "blue");
+        netsetup("check two --netns /run/netns/pod --ifname eth1");
+        in_vrf(interface, json!({"type": "vrf", "vrfname": "blue", "table": 78}));
+        let said = refused("add net --netns /run/netns/pod", 4);
+        assert!(said.contains("VRF blue already exist with different routing table 77"), "{said}");
+        netsetup("del two --netns /run/netns/pod --ifname eth1");
+        assert_same_world(&before, &dump(&all), &[]);
+    });
+}
+
+#[test]
+#[ignore = "needs vrf: run in the VM"]
+fn vm_vrf_changed_by_hand() {
+    world(Kind::User, || {
+        needs("vrf");
+        let [pod, _] = host();
+        let plugin = json!({"type": "macvlan", "master": "up0", "ipam": both()});
+        for (change, what, state) in [
+            ("ip link set eth0 nomaster", "link eth0 in blue", "missing"),
+            ("ip link set blue down", "link blue up", "it is down"),
+            ("ip link del blue", "vrf blue", "missing"),
+        ] {
+            in_vrf(plugin.clone(), json!({"type": "vrf", "vrfname": "blue"}));
+            add("net --netns /run/netns/pod");
+            pod.sh(change);
+            let said = refused("check net --netns /run/netns/pod", 3);
+            assert!(
+                said.lines().any(|l| l.contains(what) && l.contains(state)),
+                "{change}: {said}"
+            );
+            netsetup("del net --netns /run/netns/pod");
+            assert_eq!(pod.sh_out("ip -br link | awk '{print $1}' | xargs"), "lo");
+        }
+    });
+}

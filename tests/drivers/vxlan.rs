@@ -1,0 +1,176 @@
+//! vxlan: pods of two hosts, each a namespace of its own with netsetup run inside.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::bed::{Life, NETSETUP, host, network, reaches, refused};
+use super::common::{Kind, Ns, dirs, ns_add, output, scratch, sh, sh_out, told, world};
+
+/// The same list for every host; each finds itself in it.
+fn list(hosts: [&str; 2], own: usize) -> Value {
+    let subnets = |i: usize| [format!("10.42.{i}.0/24"), format!("fd42:{i}::/64")];
+    let remotes: Vec<Value> = hosts
+        .iter()
+        .enumerate()
+        .map(|(i, host)| json!({"host": host, "subnets": subnets(i)}))
+        .collect();
+    let ranges: Vec<Value> = subnets(own).iter().map(|net| json!([{"subnet": net}])).collect();
+    json!({"type": "vxlan", "id": 42, "remotes": remotes, "ipMasq": true, "isDefaultGateway": true,
+           "ipam": {"type": "host-local", "ranges": ranges}})
+}
+
+#[test]
+fn from_explain_to_del() {
+    world(Kind::User, || {
+        Life {
+            setup: "true",
+            plugin: list(["198.18.0.1", "198.18.0.2"], 0),
+            explained: "
+                PHASE HOLD WHERE WHAT
+                close own host lease 10.42.0.3 for pod/eth0
+                close own host lease fd42::3 for pod/eth0
+                close share host nftables table inet podkeel
+                close share host true addresses within 10.42.0.0/24
+                close share host true addresses within fd42::/64
+                close share host true addresses from 10.42.0.0/24 to 10.42.1.0/24
+                close share host true addresses from fd42::/64 to fd42:1::/64
+                build share host vxlan vxlan42 id 42 local 198.18.0.1 dstport 4789
+                build share host sysctl net.ipv6.conf.vxlan42.accept_ra=0
+                build share host link vxlan42 up
+                build share host fdb 02:MAC dst 198.18.0.2 dev vxlan42
+                build share host neighbour 198.18.0.2 lladdr 02:MAC dev vxlan42
+                build share host route 10.42.1.0/24 via 198.18.0.2 dev vxlan42
+                build share host neighbour fe80::MAC lladdr 02:MAC dev vxlan42
+                build share host route fd42:1::/64 via fe80::MAC dev vxlan42
+                build share host bridge pkvx42
+                build share host sysctl net.ipv6.conf.pkvx42.accept_ra=0
+                build share host link pkvx42 up
+                build own host veth VETH on pkvx42 with peer eth0 in the pod
+                build share host address 10.42.0.1/24 dev pkvx42
+                build share host address fd42::1/64 dev pkvx42
+                build ensure host sysctl net.ipv4.ip_forward=1
+                build ensure host sysctl net.ipv6.conf.all.forwarding=1
+                build own pod sysctl net.ipv6.conf.eth0.accept_ra=0
+                build ensure pod link lo up
+                build own pod link eth0 up
+                build own pod address 10.42.0.3/24 dev eth0
+                build own pod address fd42::3/64 dev eth0
+                build own pod route default via 10.42.0.1 dev eth0
+                build own pod route default via fd42::1 dev eth0
+                open own host masquerade of 10.42.0.3
+                open own host masquerade of fd42::3",
+            changes: &[
+                ("ip link set vxlan42 down", "link vxlan42 up", "it is down"),
+                ("ip link set vxlan42 mtu 1400", "vxlan vxlan42", "its mtu is 1400"),
+                ("bridge fdb del $(bridge fdb show dev vxlan42 | cut -d' ' -f1) dev vxlan42 self", "fdb 02:", "missing"),
+                ("ip neigh del 198.18.0.2 dev vxlan42", "neighbour 198.18.0.2", "missing"),
+                ("ip neigh replace 198.18.0.2 lladdr 02:00:00:00:00:01 nud permanent dev vxlan42", "neighbour 198.18.0.2", "it has 02:00:00:00:00:01"),
+                ("ip -6 neigh flush dev vxlan42 nud permanent", "neighbour fe80::", "missing"),
+                ("ip route del 10.42.1.0/24", "route 10.42.1.0/24", "missing"),
+                ("ip -6 route del fd42:1::/64", "route fd42:1::/64", "missing"),
+                ("nft flush set inet podkeel own4", "true addresses from 10.42.0.0/24", "missing"),
+                ("ip link del vxlan42", "vxlan vxlan42", "missing"),
+            ],
+        }
+        .run();
+    });
+}
+
+/// A host by itself: its namespace, its run directory, its lists.
+struct Host {
+    ns: Ns,
+    name: &'static str,
+}
+
+impl Host {
+    fn netsetup(&self, words: &str) -> String {
+        let dir = scratch().join(self.name);
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", self.name, NETSETUP]).args(words.split_whitespace());
+        command
+            .env("PODKEEL_RUN_DIR", dir.join("run"))
+            .env("PODKEEL_LEASE_DIR", dir.join("leases"));
+        let output = output(command.env("PODKEEL_CONF_DIR", dir.join("conf")));
+        assert!(output.status.success(), "{}", told(words, &output));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+/// Two hosts on one cable, which listens to no other protocol, each with a pod.
+fn two_hosts(underlay: [&str; 2]) -> ([Host; 2], [Ns; 2]) {
+    let hosts = ["left", "right"].map(|name| Host { ns: ns_add(name), name });
+    sh("ip link add eth0 netns left type veth peer name eth0 netns right");
+    for (i, host) in hosts.iter().enumerate() {
+        host.ns.sh(&format!(
+            "echo 1 >/proc/sys/net/ipv4/ip_forward; ip addr add {}/64 dev eth0 nodad 2>/dev/null || \
+             ip addr add {}/24 dev eth0; ip link set eth0 up",
+            underlay[i], underlay[i]
+        ));
+        let conf = scratch().join(host.name).join("conf");
+        std::fs::create_dir_all(&conf).expect("a directory");
+        let list = json!({"cniVersion": "1.0.0", "name": "net", "plugins": [list(underlay, i)]});
+        std::fs::write(conf.join("net.conflist"), list.to_string()).expect("a list");
+    }
+    let pods = ["pod0", "pod1"].map(ns_add);
+    for (host, pod) in hosts.iter().zip(&pods) {
+        host.netsetup(&format!("add net --netns /run/netns/{}", pod.name));
+    }
+    (hosts, pods)
+}
+
+fn across(underlay: [&str; 2], mtu: &str) {
+    let (hosts, [one, two]) = two_hosts(underlay);
+    assert!(reaches(&one, "10.42.1.2"), "IPv4");
+    assert!(reaches(&one, "fd42:1::2"), "IPv6");
+    assert!(reaches(&two, "10.42.0.2") && reaches(&two, "fd42::2"));
+    // Neither end hides the other, for all that leaves is masqueraded.
+    let server = super::common::traffic::tcp_server(&two, "two", [10, 42, 1, 2], 80);
+    let answer = super::common::traffic::tcp(&one, server.addr, super::common::traffic::SOON);
+    assert_eq!(answer.expect("an answer").peer.ip().to_string(), "10.42.0.2");
+    // What fits, and what doesn't.
+    let link = "ip -j link show eth0 | jq '.[0].mtu'";
+    assert_eq!(one.sh_out(link), mtu);
+    let payload: u32 = mtu.parse::<u32>().expect("a number") - 28;
+    one.sh(&format!("ping -c 1 -W 1 -M do -s {payload} 10.42.1.2"));
+    assert!(
+        !one.sh_any(&format!("ping -c 1 -W 1 -M do -s {} 10.42.1.2", payload + 1)).status.success()
+    );
+    // Nobody is asked, nothing is flooded: what goes to nobody's address goes nowhere.
+    let sent =
+        |host: &Host| host.ns.sh_out("ip -s -j link show vxlan42 | jq '.[0].stats64.tx.packets'");
+    let before = sent(&hosts[0]);
+    hosts[0].ns.sh_any("ping -c 1 -W 1 10.42.0.77");
+    assert_eq!(sent(&hosts[0]), before);
+    for (host, pod) in hosts.iter().zip(["pod0", "pod1"]) {
+        host.netsetup(&format!("check net --netns /run/netns/{pod}"));
+        host.netsetup(&format!("del net --netns /run/netns/{pod}"));
+        assert_eq!(host.ns.sh_out("ip -br link | wc -l"), "2", "lo and eth0");
+    }
+}
+
+#[test]
+fn pods_of_two_hosts() {
+    world(Kind::Root, || across(["192.0.2.1", "192.0.2.2"], "1450"));
+}
+
+#[test]
+fn pods_of_two_hosts_over_ipv6() {
+    world(Kind::Root, || across(["2001:db8::1", "2001:db8::2"], "1430"));
+}
+
+#[test]
+fn who_is_not_on_the_list() {
+    world(Kind::User, || {
+        host();
+        network("net", &list(["192.0.2.1", "192.0.2.2"], 0));
+        let said = refused("explain net --netns /run/netns/pod", 2);
+        assert!(said.contains("it has no address of 192.0.2.1, 192.0.2.2"), "{said}");
+        let mut large = list(["198.18.0.1", "192.0.2.2"], 0);
+        large["mtu"] = json!(1451);
+        network("net", &large);
+        let said = refused("explain net --netns /run/netns/pod", 2);
+        assert!(said.contains("mtu 1451 is too large"), "{said}");
+        assert!(dirs().conf.exists() && !sh_out("ip -br link").contains("vxlan"));
+    });
+}
