@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use podkeel_keep as keep;
+use podkeel_wire::rt::LinkInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -198,7 +199,10 @@ impl Attachment {
             return Ok(true);
         }
         let Some((name, mac)) = self.peer() else { return Ok(false) };
-        Ok(pod.rtnl.link(name)?.is_some_and(|link| link.mac == Some(mac.0)))
+        // A link by itself wears our mark; a veth's mark is on its other end.
+        let is_ours =
+            |link: &LinkInfo| self.mark.is(link.alias.as_deref()) || link.mac == Some(mac.0);
+        Ok(pod.rtnl.link(name)?.as_ref().is_some_and(is_ours))
     }
 
     /// The pins that keep its namespace.

@@ -282,7 +282,7 @@ fn vm_vrf_changed_by_hand() {
                 "{change}: {said}"
             );
             netsetup("del net --netns /run/netns/pod");
-            assert_eq!(pod.sh_out("ip -br link | awk '{print $1}' | xargs"), "lo");
+            assert_eq!(pod.sh_out("ip -br link | cut -d' ' -f1 | xargs"), "lo");
         }
     });
 }
