@@ -57,6 +57,8 @@ impl Pause {
         let _ = nix::unistd::setsid();
         let sys = ProcSys::open()?;
         redirect(self.log.as_ref())?;
+        // While there is a /proc, which old kernels need for it.
+        process::close_at_exec(FIRST_OTHER);
         if let Some(root) = &self.root {
             empty_root(root, self.shm.as_deref())?;
         }
@@ -74,7 +76,6 @@ impl Pause {
         mask.add(Signal::SIGINT);
         mask.add(Signal::SIGTERM);
         process::restore_signals(&mask);
-        process::close_at_exec(FIRST_OTHER);
         Err(Error::io("execute pause", &process::exec_held(&program, &[c"pause"])))
     }
 }

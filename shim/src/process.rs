@@ -314,9 +314,19 @@ pub fn become_program(program: &OwnedFd, file: &File, words: &[CString]) -> io::
 /// directory of the host that a container inherits is its way out (CVE-2024-21626).
 pub fn close_at_exec(from: i32) {
     let (first, last) = (from as libc::c_uint, libc::c_uint::MAX);
-    // SAFETY: only marks descriptors; takes numbers only. Before Linux 5.11 there is no
-    // such flag: then those that were inherited without it stay open.
-    let _ = unsafe { libc::close_range(first, last, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+    // SAFETY: only marks descriptors; takes numbers only.
+    let done = unsafe { libc::close_range(first, last, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+    if done == 0 {
+        return;
+    }
+    // Before Linux 5.11 there is no such flag (EINVAL): one by one, as /proc lists them. The
+    // listing's own descriptor is among them, and is marked already.
+    let listed = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    for fd in numbers.filter(|fd| *fd >= from) {
+        // SAFETY: F_SETFD takes numbers only; marking is no use of a descriptor that is another's.
+        let _ = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
 }
 
 /// Replaces this process by a program of the file system, looked for along `path` if its

@@ -58,6 +58,23 @@ fn files(pid: i32) -> Vec<String> {
     all
 }
 
+/// Before Linux 5.11 the kernel can't mark them all at once.
+#[test]
+fn what_the_caller_has_open_is_not_inherited() {
+    world(Kind::User, || {
+        let before = before(false);
+        ok("exec 7</etc/passwd; shim run -d --name base --net none");
+        ok("exec 7</etc/passwd; shim join $in -d --name app -- sleep 1000");
+        for name in ["base", "app"] {
+            assert_eq!(files(pid_of(name)).len(), 3, "{name}");
+        }
+        let seen = ok("exec 7</etc/passwd; shim join $in -- ls -l /proc/self/fd");
+        assert!(seen.contains(" 2 -> ") && !seen.contains("passwd"), "{seen}");
+        ok("shim rm -f base");
+        before.is_now("rm -f");
+    });
+}
+
 #[test]
 fn no_descriptor_and_no_lock_stays() {
     world(Kind::User, || {
