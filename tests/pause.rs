@@ -4,6 +4,9 @@
 //! The namespaces are made with unshare(1), a user namespace among them, so root
 //! isn't needed where the kernel lets users have those.
 
+#[path = "common/helper.rs"]
+#[allow(unreachable_pub, reason = "as the other test programs see it")]
+mod build;
 #[path = "common/elf.rs"]
 mod elf;
 #[path = "pause/memory.rs"]

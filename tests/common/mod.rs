@@ -8,6 +8,7 @@
 //! router    a router's advertisement, which real hosts have their default route from
 //! prober    a neighbour who keeps knocking while something else happens
 //! dump      the state of the world as words; what two states differ in
+//! helper    programs that tests need beside the ones under test
 //! flatten   what `ip -j` and `nft -j` print, as the lines of a dump
 //! trace     a program under ptrace: count its system calls, kill it at one, fail one
 //! raw       what the tracer and router ask of the kernel; all unsafe code of the tests
@@ -31,6 +32,7 @@
 pub mod crash;
 pub mod dump;
 mod flatten;
+mod helper;
 pub mod netns;
 pub mod prober;
 mod raw;
@@ -44,6 +46,7 @@ pub mod world;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+pub use helper::helper;
 pub use netns::{Neighbour, Ns, in_netns, neighbour, ns_add, ns_del};
 pub use world::{Dirs, Kind, cgroup, dirs, scratch, world, worlds};
 

@@ -4,7 +4,6 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -196,11 +195,6 @@ pub(crate) fn field<'a>(text: &'a str, name: &str) -> &'a str {
 pub(crate) fn helper() -> &'static str {
     static HELPER: OnceLock<String> = OnceLock::new();
     HELPER.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pause/helper.rs");
-        let helper = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pause-helper");
-        let mut rustc = Command::new(env!("PODKEEL_RUSTC"));
-        rustc.args(["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-o"]);
-        run(rustc.arg(&helper).arg(source));
-        helper.into_os_string().into_string().expect("the path is text")
+        super::build::helper("pause").into_os_string().into_string().expect("the path is text")
     })
 }

@@ -1,30 +1,16 @@
 //! What the members of a pod share, and what stays the host's.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::OnceLock;
 
 use super::bed::{Before, any, before, end, fails, ok, pid_of, processes, spawn, state, until};
-use super::common::{Kind, output, sh, sh_any, sh_out, told, world};
+use super::common::{Kind, sh, sh_any, sh_out, world};
 
 /// The helper program, compiled once: on the host, before there is a world.
 pub(super) fn helper() -> &'static str {
     static HELPER: OnceLock<String> = OnceLock::new();
     HELPER.get_or_init(|| {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shim/helper.rs");
-        let helper = dir.join("shim-helper");
-        let at = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
-        if at(&helper) < at(&source) {
-            // Several tests at once: each makes its own, and the last one stays.
-            let own = dir.join(format!("shim-helper.{}", std::process::id()));
-            let mut rustc = Command::new(env!("PODKEEL_RUSTC"));
-            rustc.args(["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-o"]);
-            let made = output(rustc.arg(&own).arg(&source));
-            assert!(made.status.success(), "{}", told("rustc", &made));
-            std::fs::rename(own, &helper).expect("rename");
-        }
-        helper.into_os_string().into_string().expect("the path is text")
+        super::common::helper("shim").into_os_string().into_string().expect("the path is text")
     })
 }
 
