@@ -5,7 +5,8 @@
 //! For the programs and the tests of this package it sets
 //! - `PODKEEL_PAUSE`, `PODKEEL_MONITOR`: the paths of the carried programs, for `include_bytes!`,
 //! - `PODKEEL_VERSION`: the version and which build of it this is,
-//! - `PODKEEL_RUSTC`: the compiler, for tests that build a helper program.
+//! - `PODKEEL_RUSTC`: the compiler, for tests that build a helper program,
+//! - `PODKEEL_PAUSE_FLAGS`: how pause is compiled, for the test that does it for another CPU.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,7 @@ fn build() -> Result<(), String> {
     for arg in &args {
         println!("cargo::rustc-link-arg-bin=pause={arg}");
     }
+    println!("cargo::rustc-env=PODKEEL_PAUSE_FLAGS={}", flags(&args).join(" "));
     let pause = carry(&root, "pause", "pause/main.rs", &args)?;
     println!("cargo::rustc-env=PODKEEL_PAUSE={}", pause.display());
     // Laid out as pause is, but for where it begins.
@@ -161,12 +163,11 @@ fn carry(root: &Path, name: &str, main: &str, link_args: &[String]) -> Result<Pa
     let mut rustc = Command::new(var("RUSTC")?);
     rustc.args(["--crate-name", name, "--crate-type", "bin", "--edition", "2024"]);
     rustc.arg("--target").arg(var("TARGET")?).arg("-o").arg(&program);
-    rustc.args(PAUSE_CODEGEN.iter().flat_map(|option| ["-C", option]));
     if let Ok(linker) = var("RUSTC_LINKER") {
         rustc.arg(format!("-Clinker={linker}"));
     }
     rustc.args(tool_flags(&rustflags()));
-    rustc.args(link_args.iter().map(|arg| format!("-Clink-arg={arg}")));
+    rustc.args(flags(link_args));
     rustc.arg(root.join(main));
 
     let output = rustc.output().map_err(|error| format!("cannot run {rustc:?}: {error}"))?;
@@ -175,6 +176,12 @@ fn carry(root: &Path, name: &str, main: &str, link_args: &[String]) -> Result<Pa
         return Err(format!("cannot compile the {name} that shim carries: {}", output.status));
     }
     Ok(program)
+}
+
+/// The compiler's flags for a carried program.
+fn flags(link_args: &[String]) -> Vec<String> {
+    let options = PAUSE_CODEGEN.iter().map(|option| format!("-C{option}"));
+    options.chain(link_args.iter().map(|arg| format!("-Clink-arg={arg}"))).collect()
 }
 
 /// The flags that tell where the standard library and the linker are.

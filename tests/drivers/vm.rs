@@ -177,7 +177,7 @@ fn vm_a_vlan_below_is_made_on_demand() {
         let before = super::bed::settled(&all);
         add("net --netns /run/netns/pod");
         let text = netsetup("explain net --netns /run/netns/two");
-        assert!(text.contains("share  host   vlan up0.100 id 100 on up0 of the host"), "{text}");
+        assert!(text.contains("share   host   vlan up0.100 id 100 on up0 of the host"), "{text}");
         add("net --netns /run/netns/two");
         assert!(reaches(&one, "10.5.0.1") && reaches(&two, "fd05::1"));
         netsetup("check net --netns /run/netns/two");

@@ -1,0 +1,98 @@
+//! pause for aarch64: compiled with Debian's cross compiler, unpacked from its packages
+//! and installed nowhere, and run on an emulated CPU.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::cpio::{Archive, Entry};
+use super::debian::Debian;
+use super::kernel::Kernel;
+use super::machine::ARM64;
+use super::{inner, run};
+
+const TARGET: &str = "aarch64-unknown-linux-gnu";
+/// The release that has a compiler which is new enough, for programs of its browsers.
+const RELEASE: &str = "bookworm";
+
+/// A compiler and a linker for aarch64 that run here.
+struct Compiler {
+    rustc: PathBuf,
+    libraries: String,
+    sysroot: PathBuf,
+    ld: PathBuf,
+}
+
+impl Compiler {
+    fn fetch() -> Compiler {
+        let here = Debian::new(RELEASE, "amd64");
+        let rustc = here.package("rustc-web");
+        let driver = here.depends("libstd-rust-web-dev");
+        let llvm = here.package(&here.needs(&driver, "libllvm"));
+        let (driver, binutils) =
+            (here.package(&driver), here.package("binutils-aarch64-linux-gnu"));
+        let sysroot = Debian::new(RELEASE, "arm64").package("libstd-rust-web-dev").join("usr");
+        let below = |root: &Path| root.join("usr/lib/x86_64-linux-gnu").display().to_string();
+        Compiler {
+            rustc: rustc.join("usr/bin/rustc"),
+            libraries: [below(&driver), below(&llvm), below(&binutils)].join(":"),
+            sysroot,
+            ld: binutils.join("usr/bin/aarch64-linux-gnu-ld"),
+        }
+    }
+
+    /// Compiles pause as build.rs does it.
+    fn pause(&self) -> PathBuf {
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pause-aarch64");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("pause/main.rs");
+        let mut rustc = Command::new(&self.rustc);
+        rustc.args(["--crate-name", "pause", "--crate-type", "bin", "--edition", "2024"]);
+        rustc.arg("--sysroot").arg(&self.sysroot).args(["--target", TARGET]);
+        rustc.arg("-o").arg(&program).arg("-Clinker-flavor=ld");
+        rustc.arg(format!("-Clinker={}", self.ld.display()));
+        rustc.args(env!("PODKEEL_PAUSE_FLAGS").split(' ').flat_map(for_ld)).arg(source);
+        rustc.env("LD_LIBRARY_PATH", &self.libraries);
+        rustc.env("CARGO_PKG_VERSION", env!("CARGO_PKG_VERSION"));
+        run(&mut rustc);
+        program
+    }
+}
+
+/// A flag of the compiler's, with what is meant for gcc said to the linker itself.
+fn for_ld(flag: &str) -> Vec<String> {
+    match flag.strip_prefix("-Clink-arg=") {
+        Some("-nostartfiles") => Vec::new(),
+        Some(arg) => {
+            let words = arg.strip_prefix("-Wl,").unwrap_or(arg).split(',');
+            words.map(|word| format!("-Clink-arg={word}")).collect()
+        }
+        None => vec![flag.to_owned()],
+    }
+}
+
+/// Boots a VM in which pause is tested by a shell script, and judges what it says.
+pub(super) fn boot(kernel: &Kernel, label: &str, most: Duration) {
+    let pause = Compiler::fetch().pause();
+    let busybox = Debian::new(RELEASE, "arm64").package("busybox-static").join("bin/busybox");
+    let mut image = Archive::default();
+    for dir in ["/dev", "/proc", "/sys", "/run", "/new"] {
+        image.add(Path::new(dir), Entry::Folder);
+    }
+    image.add(Path::new("/bin/busybox"), Entry::Copy(busybox, 0o755));
+    image.add(Path::new("/pause"), Entry::Copy(pause, 0o755));
+    let version = concat!("version='podkeel-pause ", env!("CARGO_PKG_VERSION"), "'\n");
+    let job = version.to_owned() + include_str!("arm64.sh");
+    for (at, text) in [("/init", include_str!("init.sh")), ("/job", &job), ("/modules", "")] {
+        image.add(Path::new(at), Entry::Text(text.into(), 0o755));
+    }
+    let applets = "sh unshare nsenter sleep grep ps cat kill cut seq";
+    for applet in applets.split(' ') {
+        image.add(&Path::new("/bin").join(applet), Entry::Link("busybox".into()));
+    }
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vm-{label}.cpio"));
+    image.write(std::fs::File::create(&file).expect("make the image")).expect("write the image");
+    let mut seen = inner::Seen::new();
+    let end = ARM64.boot(&kernel.vmlinuz, &file, most, |line| inner::note(label, line, &mut seen));
+    let names = include_str!("arm64.sh").lines().filter_map(|line| line.strip_prefix("try "));
+    inner::judge(label, names.map(str::to_owned), &seen, &end);
+}

@@ -1,0 +1,71 @@
+# What /init does in the aarch64 VM; $version is set. A test is a function and a `try`.
+now() { cut -d' ' -f1 /proc/uptime; }
+try() {
+    begin=$(now)
+    (set -e; "$1") >/run/out 2>&1
+    code=$?
+    [ $code = 0 ] || while read -r line; do echo "@out $line"; done </run/out
+    echo "@end $1 $code $begin $(now)"
+}
+soon() { for _ in $(seq 100); do "$@" && return; sleep 0.1; done; echo "never: $*"; return 1; }
+is() { [ "$1" = "$2" ] || { echo "this: $1"; echo "not:  $2"; return 1; }; }
+
+# A pod: pause as PID 1 of namespaces of its own. $outer is who waits for it, $pod its pid
+# out here.
+child() { grep -l "^PPid:.$outer\$" /proc/[0-9]*/status 2>/run/gone | cut -d/ -f3 | grep .; }
+pod() {
+    unshare -n -i -u -p -m -f --mount-proc /pause 2>/run/said &
+    outer=$!
+    soon child >/run/child
+    pod=$(child)
+    soon grep -q '^SigIgn:.*1....$' "/proc/$pod/status"
+}
+inside() { nsenter -t "$pod" -p -m "$@"; }
+zombies() { inside ps -o stat,args | grep -c '^Z' || true; }
+alone() { is "$(inside ps -o pid,comm | grep -vc -e COMMAND -e ' ps' -e ' grep')" 1; }
+end() { kill "-$1" "$pod"; code=0; wait "$outer" || code=$?; is "$code" 0; }
+
+says_its_version() {
+    is "$(/pause -v)" "$version"
+    is "$(/pause something -V)" "$version"
+}
+warns_where_it_is_not_the_first_process() {
+    /pause 2>/run/said & pod=$! outer=$!
+    soon grep -q Warning /run/said
+    soon grep -q '^SigIgn:.*1....$' "/proc/$pod/status"
+    end TERM
+    is "$(cat /run/said)" "$(echo 'Warning: pause should be the first process'
+        echo 'Shutting down, got signal: Terminated')"
+}
+leaves_on_term() {
+    pod
+    end TERM
+    is "$(cat /run/said)" 'Shutting down, got signal: Terminated'
+}
+leaves_on_int() {
+    pod
+    end INT
+    is "$(cat /run/said)" 'Shutting down, got signal: Interrupt'
+}
+stays_on_other_signals() {
+    pod
+    for signal in HUP USR1 USR2 ALRM CHLD PIPE; do kill "-$signal" "$pod"; done
+    sleep 0.2
+    alone
+    end TERM
+}
+reaps_orphans() {
+    pod
+    # Their parent has left before they end: then they are the children of PID 1.
+    inside sh -c 'for n in $(seq 50); do sh -c "sleep 0.2 &"; done'
+    soon alone
+    is "$(zombies)" 0
+    end TERM
+}
+
+try says_its_version
+try warns_where_it_is_not_the_first_process
+try leaves_on_term
+try leaves_on_int
+try stays_on_other_signals
+try reaps_orphans

@@ -1,0 +1,69 @@
+//! Which tests run on which kernel. An emulated CPU is slow: those that show most.
+
+/// A kernel, and what is tested on it.
+pub(super) struct On {
+    /// Its version.
+    pub(super) label: &'static str,
+    /// The Debian release that has it.
+    pub(super) release: &'static str,
+    /// Beginnings of the names of tests.
+    pub(super) run: &'static [&'static str],
+    /// Tests that fail here for a reason, and where they run.
+    pub(super) cannot: &'static [(&'static str, &'static str)],
+}
+
+/// The test programs that the tests are in.
+pub(super) const PROGRAMS: &[&str] = &["bridge", "drivers", "hook", "pause", "shim"];
+
+/// The oldest kernel that we ask for: the whole core.
+pub(super) const OLDEST: On = On {
+    label: "5.10",
+    release: "bullseye",
+    run: &[
+        "bridge::check::what_is_not_there_cannot_be_checked",
+        "bridge::ports::a_published_port_is_reached_from_everywhere",
+        "bridge::whole::both_families_leave_nothing",
+        "drivers::vm::",
+        "hook::life::a_second_bundle_joins_by_path",
+        "hook::life::without_a_word_it_is_the_built_in_bridge",
+        "pause::collects_zombies_from_before_its_start",
+        "pause::drops_all_capabilities",
+        "pause::leaves_on_term_and_int_as_pid_1",
+        "pause::says_its_version",
+        "pause::works_with_closed_descriptors",
+        "shim::clean::what_the_caller_has_open_is_not_inherited",
+        "shim::life::rm_and_its_force",
+        "shim::run::a_base_has_namespaces_of_its_own",
+        "shim::run::networks_by_name_several_none_and_the_hosts",
+        "shim::run::without_a_pause_the_pinned_namespaces_are_the_pod",
+        "shim::share::localhost",
+        "shim::share::pause_reaps_the_orphans_of_members",
+        "shim::show::pods_as_trees",
+    ],
+    cannot: &[
+        ("bridge::calls::", "it counts one kernel's messages; it runs beside these VMs"),
+        ("bridge::check::whatever_is_changed_by_hand", SOMAXCONN),
+        ("bridge::show::explain_tells_the_plan", SOMAXCONN),
+        ("bridge::whole::a_custom_bridge_and_borrowed_sysctls", SOMAXCONN),
+        ("bridge::whole::a_pod_that_is_gone_is_taken_away_by_its_name", SOMAXCONN),
+    ],
+};
+
+/// These tests take a sysctl that old kernels show to the first user namespace alone.
+const SOMAXCONN: &str =
+    "net.core.somaxconn is not in other user namespaces here; it runs on recent kernels";
+
+/// A recent kernel with all device types: what the oldest can't, and once each room.
+pub(super) const RECENT: On = On {
+    label: "6.12",
+    release: "trixie",
+    run: &[
+        "bridge::whole::a_custom_bridge_and_borrowed_sysctls",
+        "bridge::whole::a_pod_that_is_gone_is_taken_away_by_its_name",
+        "drivers::vm::",
+        "hook::life::a_second_bundle_joins_by_path",
+        "pause::leaves_on_term_and_int_as_pid_1",
+        "shim::run::a_base_has_namespaces_of_its_own",
+    ],
+    cannot: &[("bridge::calls::", "it counts one kernel's messages; it runs beside these VMs")],
+};

@@ -1,0 +1,106 @@
+//! A virtual machine: QEMU without acceleration, a kernel, an image, one serial line.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// What kind of machine.
+#[derive(Clone, Copy)]
+pub(super) struct Board {
+    program: &'static str,
+    words: &'static [&'static str],
+    console: &'static str,
+}
+
+/// The PC that every QEMU has.
+pub(super) const PC: Board =
+    Board { program: "qemu-system-x86_64", words: &["-M", "pc"], console: "ttyS0" };
+
+/// Pointer authentication in software takes most of an emulated CPU's time.
+pub(super) const ARM64: Board = Board {
+    program: "qemu-system-aarch64",
+    words: &["-M", "virt", "-cpu", "max,pauth-impdef=on"],
+    console: "ttyAMA0",
+};
+
+/// How a machine ended.
+pub(super) struct End {
+    /// Everything on its console.
+    pub(super) console: String,
+    /// Whether it was still running at its deadline.
+    pub(super) hung: bool,
+}
+
+impl Board {
+    /// Boots, hands each line of the console to `line`, and waits until the machine is
+    /// off. At the deadline it is ended.
+    pub(super) fn boot(
+        &self,
+        kernel: &Path,
+        image: &Path,
+        deadline: Duration,
+        mut line: impl FnMut(&str),
+    ) -> End {
+        let errors = tempfile(image);
+        let mut qemu = self.start(kernel, image, &errors);
+        let (sender, lines) = channel();
+        let pipe = qemu.stdout.take().expect("stdout is piped");
+        let reader = std::thread::spawn(move || {
+            for bytes in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+                let text = String::from_utf8_lossy(&bytes).replace('\r', "");
+                if sender.send(text).is_err() {
+                    return;
+                }
+            }
+        });
+        let until = Instant::now() + deadline;
+        let mut end = End { console: String::new(), hung: false };
+        loop {
+            match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(text) => {
+                    line(&text);
+                    end.console += &(text + "\n");
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    end.hung = true;
+                    break;
+                }
+            }
+        }
+        if end.hung {
+            let _ = qemu.kill();
+        }
+        let status = qemu.wait().expect("wait for QEMU");
+        reader.join().expect("the console's reader");
+        if !end.hung && !status.success() {
+            let said = std::fs::read_to_string(&errors).unwrap_or_default();
+            end.console += &format!("{}: {status}\n{said}", self.program);
+        }
+        end
+    }
+
+    fn start(&self, kernel: &Path, image: &Path, errors: &Path) -> Child {
+        // quiet, loglevel: what is said on the console is the tests', but for a panic.
+        // mitigations: of what no emulated CPU suffers from.
+        let append =
+            format!("console={} panic=-1 quiet loglevel=1 mitigations=off nokaslr", self.console);
+        // QEMU dies with the test.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", self.program, "-accel", "tcg"]).args(self.words);
+        qemu.args("-m 1536 -smp 1 -nodefaults -no-user-config -no-reboot -display none".split(' '));
+        qemu.args("-serial stdio -monitor none -net none".split(' '));
+        qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(image).args(["-append", &append]);
+        qemu.stdin(Stdio::null()).stdout(Stdio::piped());
+        qemu.stderr(File::create(errors).expect("a file for QEMU's errors"));
+        qemu.spawn().unwrap_or_else(|e| panic!("cannot run {}: {e}", self.program))
+    }
+}
+
+/// Where QEMU's own words go: beside the image.
+fn tempfile(image: &Path) -> std::path::PathBuf {
+    image.with_extension("qemu")
+}

@@ -1,0 +1,70 @@
+//! The programs and their tests on other kernels: the oldest that we ask for, a recent
+//! one, and a kernel of another architecture. Kernels are Debian's, in QEMU.
+//!
+//! ```text
+//! debian    packages of any release, fetched into a cache
+//! kernel    Debian's kernels and their modules
+//! image     tools, modules, programs and tests, as ...
+//! cpio      ... the initramfs that a kernel unpacks
+//! machine   QEMU: boot, read the serial line, end what hangs
+//! choice    which tests run in there
+//! inner     runs them, and judges how they ended
+//! arm64     pause on another CPU
+//! init.sh   PID 1 in there      inner.sh   runs one test
+//! ```
+//!
+//! No privilege is needed: in the VM everything is root.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod arm64;
+mod choice;
+mod cpio;
+mod debian;
+mod image;
+mod inner;
+mod kernel;
+mod machine;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use kernel::Kernel;
+
+/// The programs under test, and what they carry.
+fn ours() -> [PathBuf; 4] {
+    [
+        env!("CARGO_BIN_EXE_netsetup"),
+        env!("CARGO_BIN_EXE_pause"),
+        env!("CARGO_BIN_EXE_shim"),
+        env!("PODKEEL_PAUSE"),
+    ]
+    .map(PathBuf::from)
+}
+
+/// Runs a command of the harness's own and returns what it printed.
+fn run(command: &mut Command) -> String {
+    let output = common::output(command);
+    assert!(output.status.success(), "{}", common::told(&format!("{command:?}"), &output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Longest time that a VM may take, on a machine that has other work, too.
+const MOST: Duration = Duration::from_secs(1200);
+
+#[test]
+fn linux_5_10() {
+    inner::on(&choice::OLDEST, MOST);
+}
+
+#[test]
+fn linux_6_12() {
+    inner::on(&choice::RECENT, MOST);
+}
+
+#[test]
+fn pause_on_aarch64() {
+    arm64::boot(&Kernel::of("bookworm", "arm64"), "aarch64", MOST);
+}
