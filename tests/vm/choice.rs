@@ -32,13 +32,11 @@ pub(super) const OLDEST: On = On {
         "pause::says_its_version",
         "pause::works_with_closed_descriptors",
         "shim::clean::what_the_caller_has_open_is_not_inherited",
-        "shim::life::rm_and_its_force",
         "shim::run::a_base_has_namespaces_of_its_own",
         "shim::run::networks_by_name_several_none_and_the_hosts",
         "shim::run::without_a_pause_the_pinned_namespaces_are_the_pod",
         "shim::share::localhost",
         "shim::share::pause_reaps_the_orphans_of_members",
-        "shim::show::pods_as_trees",
     ],
     cannot: &[
         ("bridge::calls::", "it counts one kernel's messages; it runs beside these VMs"),
@@ -58,7 +56,6 @@ pub(super) const RECENT: On = On {
     label: "6.12",
     release: "trixie",
     run: &[
-        "bridge::whole::a_custom_bridge_and_borrowed_sysctls",
         "bridge::whole::a_pod_that_is_gone_is_taken_away_by_its_name",
         "drivers::vm::",
         "hook::life::a_second_bundle_joins_by_path",
