@@ -27,10 +27,12 @@ const PAUSE_LINK_ARGS: [&str; 8] = [
 ];
 
 /// How the carried programs are compiled, in development builds too: as the release
-/// profile in Cargo.toml compiles `target/release/pause`.
-const PAUSE_CODEGEN: [&str; 6] = [
+/// profile in Cargo.toml, with what `.cargo/static-rustc` adds, compiles
+/// `target/release/pause`.
+const PAUSE_CODEGEN: [&str; 7] = [
     "panic=abort",
-    "opt-level=s",
+    "opt-level=z",
+    "relocation-model=static",
     "lto=fat",
     "codegen-units=1",
     "strip=symbols",

@@ -80,9 +80,11 @@
 #![no_std]
 #![no_main]
 
+mod init;
+mod name;
 mod sys;
 
-use sys::{SIGCHLD, SIGINT, SIGTERM, STDERR, STDOUT};
+use sys::{SIGCHLD, SIGINT, SIGTERM, STDERR, STDOUT, Str};
 
 /// What `-v` prints.
 const VERSION: &str = concat!("podkeel-pause ", env!("CARGO_PKG_VERSION"), "\n");
@@ -90,10 +92,18 @@ const VERSION: &str = concat!("podkeel-pause ", env!("CARGO_PKG_VERSION"), "\n")
 /// The signals that end pause.
 static STOP: sys::Set = sys::set(SIGINT) | sys::set(SIGTERM);
 
-/// Runs pause, and returns its exit code if it doesn't come to sleep. Arguments other than `-v` are ignored,
-/// as the reference ignores them.
+/// Runs what is asked for, and returns the exit code.
 fn main(stack: sys::Stack) -> u8 {
-    if stack.args().any(|arg| matches!(arg, [b'-', b'v' | b'V'])) {
+    match name::asked(&stack) {
+        None => pause(stack),
+        Some(name) => init::main(name, stack),
+    }
+}
+
+/// Holds a pod, and returns the exit code if it doesn't come to sleep. Arguments other
+/// than `-v` are ignored, as the reference ignores them.
+fn pause(stack: sys::Stack) -> u8 {
+    if stack.args().any(|arg| arg.place_in(Str::new(c"-v -V")).0 < 2) {
         sys::write(STDOUT, VERSION);
         return 0;
     }

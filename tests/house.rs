@@ -18,12 +18,14 @@ use std::path::{Path, PathBuf};
 /// Where `unsafe` may stand: a file, or a folder that ends in `/`.
 const UNSAFE: &[(&str, &str)] = &[
     ("pause/sys.rs", "system calls without a C library"),
+    ("pause/sys/", "the same"),
     ("pause/arch/", "the system call instruction and _start"),
     ("netsetup/src/kernel/sys.rs", "ioctl and socket options that no safe crate has"),
     ("shim/src/process.rs", "clone, exec, _exit"),
     ("shim/monitor/", "a program without a C library"),
     ("tests/common/raw.rs", "ptrace and waitpid of the harness"),
     ("tests/pause/helper.rs", "a program under test that is built without any crate"),
+    ("tests/init/witness.rs", "a program under test that is built without any crate"),
     ("tests/shim/helper.rs", "a member of a pod that is built without any crate"),
 ];
 

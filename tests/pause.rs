@@ -40,7 +40,7 @@ fn stderr(output: &Output) -> &str {
 }
 
 #[test]
-fn lies_in_one_segment_that_cannot_be_written() {
+fn lies_in_two_segments_that_cannot_be_written() {
     for program in PROGRAMS.map(Path::new) {
         elf::assert_static(program);
         let segments = elf::segments(program);
@@ -48,7 +48,7 @@ fn lies_in_one_segment_that_cannot_be_written() {
         let name = program.display();
         assert_eq!(
             of(elf::PT_LOAD).map(|flags| flags & elf::PF_W).collect::<Vec<_>>(),
-            [0],
+            [0, 0],
             "{name}"
         );
         assert_eq!(
@@ -62,13 +62,13 @@ fn lies_in_one_segment_that_cannot_be_written() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn is_at_most_2048_bytes() {
+fn is_at_most_8192_bytes() {
     // A development build carries debug information; the carried copy never does.
     let programs = if cfg!(debug_assertions) { &PROGRAMS[1..] } else { &PROGRAMS[..] };
     for program in programs {
         let size = std::fs::metadata(program).unwrap().len();
         println!("{program}: {size} bytes");
-        assert!(size <= 2048, "{program} has {size} bytes");
+        assert!(size <= 8192, "{program} has {size} bytes");
     }
 }
 

