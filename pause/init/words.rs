@@ -20,8 +20,10 @@ const VALUED: usize = 12;
 const LONG: Str = Str::new(c"help version verbose single-child rewrite wait-all grace");
 
 /// Variables that stand for flags.
-const VARIABLES: Str = Str::new(c"TINI_SUBREAPER TINI_KILL_PROCESS_GROUP TINI_VERBOSITY=0 \
-TINI_VERBOSITY=2 TINI_VERBOSITY=3 DUMB_INIT_SETSID=0 DUMB_INIT_DEBUG=1 CATATONIT_DEBUG");
+const VARIABLES: Str = Str::new(
+    c"TINI_SUBREAPER TINI_KILL_PROCESS_GROUP TINI_VERBOSITY=0 \
+TINI_VERBOSITY=2 TINI_VERBOSITY=3 DUMB_INIT_SETSID=0 DUMB_INIT_DEBUG=1 CATATONIT_DEBUG",
+);
 
 /// The names of the signals from 1 on (`asm/signal.h`).
 const SIGNALS: Str = Str::new(
@@ -76,6 +78,9 @@ impl Wishes {
             if letters.first() != b'-' {
                 // Several letters; the value of the last is the rest, or the next word.
                 while !letters.is_empty() {
+                    if position(letters.first()) == LETTERS.len() {
+                        return Err(self.refuse(word));
+                    }
                     letters = self.flag(letters.first(), letters.rest())?;
                 }
                 continue;
@@ -206,11 +211,14 @@ fn position(letter: u8) -> usize {
 fn answer(letter: u8) -> u8 {
     /// docker looks for "tini version", whichever init it is.
     const VERSION: &str = concat!("tini version ", env!("CARGO_PKG_VERSION"), "_podkeel-pause\n");
-    write(STDOUT, match letter {
-        b'h' => USAGE,
-        b'V' => VERSION,
-        _ => "Apache-2.0 OR MIT\n",
-    });
+    write(
+        STDOUT,
+        match letter {
+            b'h' => USAGE,
+            b'V' => VERSION,
+            _ => "Apache-2.0 OR MIT\n",
+        },
+    );
     0
 }
 

@@ -14,9 +14,11 @@
 //! - `deny N,N,...`, `allow N,N,...`: of the system calls, these fail with EPERM, or all
 //!   others do
 //! - `exec PROGRAM ARG...`: become that program
+//! - `terminal PROGRAM ARG...`: run it as the leader of a session on a terminal, which is
+//!   its standard input; what is typed comes from this one's
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_ulong};
-use std::io::{Error, Write};
+use std::io::{Error, Read, Write};
 
 /// `sigset_t` of glibc and musl.
 type Signals = [c_ulong; 16];
@@ -36,6 +38,14 @@ unsafe extern "C" {
     safe fn getsid(pid: c_int) -> c_int;
     safe fn setpgid(pid: c_int, group: c_int) -> c_int;
     safe fn setsid() -> c_int;
+    safe fn waitpid(pid: c_int, status: Option<&mut c_int>, options: c_int) -> c_int;
+    safe fn kill(pid: c_int, signal: c_int) -> c_int;
+    safe fn posix_openpt(flags: c_int) -> c_int;
+    safe fn grantpt(fd: c_int) -> c_int;
+    safe fn unlockpt(fd: c_int) -> c_int;
+    safe fn dup2(old: c_int, new: c_int) -> c_int;
+    fn ptsname(fd: c_int) -> *const c_char;
+    fn open(path: *const c_char, flags: c_int) -> c_int;
     safe fn tcgetpgrp(fd: c_int) -> c_int;
     safe fn sigfillset(set: &mut Signals) -> c_int;
     safe fn sigprocmask(how: c_int, set: &Signals, old: Option<&mut Signals>) -> c_int;
@@ -69,6 +79,7 @@ fn main() {
             "deny" => filter(&args.next().expect("numbers"), false),
             "allow" => filter(&args.next().expect("numbers"), true),
             "exec" => exec(args.by_ref().collect()),
+            "terminal" => terminal(args.by_ref().collect()),
             _ => panic!("{verb}: no such verb"),
         }
     }
@@ -189,6 +200,40 @@ fn filter(calls: &str, allowed: bool) {
     // SAFETY: the program and the filter that it points to live until the end of this
     // function; the kernel makes a copy.
     check("seccomp", unsafe { prctl(seccomp, mode_filter, &raw const program) });
+}
+
+fn terminal(args: Vec<String>) {
+    let (master, read_write, no_control) = (posix_openpt(0o2), 0o2, 0o400);
+    check("posix_openpt", master);
+    check("grantpt", grantpt(master));
+    check("unlockpt", unlockpt(master));
+    let child = fork();
+    if child == 0 {
+        check("setsid", setsid());
+        // SAFETY: the master was opened; the name is a string until the next call.
+        let slave = unsafe { open(ptsname(master), read_write) };
+        check("open", slave);
+        check("dup2", dup2(slave, 0));
+        return exec(args);
+    }
+    // Held open, or the terminal were gone with its last program.
+    // SAFETY: as above.
+    check("open", unsafe { open(ptsname(master), read_write | no_control) });
+    let typist = fork();
+    if typist == 0 {
+        check("dup2", dup2(master, 1));
+        let mut key = [0];
+        while matches!(std::io::stdin().read(&mut key), Ok(1)) {
+            let mut out = std::io::stdout();
+            out.write_all(&key).and_then(|()| out.flush()).expect("typing");
+        }
+        _exit(0);
+    }
+    let mut status = 0;
+    check("waitpid", waitpid(child, Some(&mut status), 0));
+    kill(typist, 9);
+    let (signal, code) = (status & 0x7f, status >> 8 & 0xff);
+    std::process::exit(if signal == 0 { code } else { 128 + signal });
 }
 
 fn exec(args: Vec<String>) {

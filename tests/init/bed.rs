@@ -1,0 +1,348 @@
+//! An init with a witness under it, and what becomes of both.
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long the slowest step may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Names of pause, and the Debian package's program of the same name.
+pub const THEIRS: [(&str, &str); 3] = [
+    ("tini", "/usr/bin/tini"),
+    ("dumb-init", "/usr/bin/dumb-init"),
+    ("catatonit", "/usr/bin/catatonit"),
+];
+
+/// pause under a name, as shim carries it.
+pub fn ours(name: &str) -> String {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inits");
+        fs::create_dir_all(&folder).expect("a folder");
+        for name in
+            ["pause", "tini", "tini-static", "docker-init", "podman-init", "dumb-init", "catatonit"]
+        {
+            let link = folder.join(name);
+            let _ = fs::remove_file(&link);
+            symlink(env!("PODKEEL_PAUSE"), link).expect("a link");
+        }
+        folder
+    });
+    folder.join(name).display().to_string()
+}
+
+/// The witness, compiled once.
+pub fn witness() -> &'static str {
+    static WITNESS: OnceLock<String> = OnceLock::new();
+    WITNESS.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/init/witness.rs");
+        let witness = Path::new(env!("CARGO_TARGET_TMPDIR")).join("init-witness");
+        let mut rustc = Command::new(env!("PODKEEL_RUSTC"));
+        rustc.args(["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-o"]);
+        let status = rustc.arg(&witness).arg(source).status().expect("rustc");
+        assert!(status.success(), "{rustc:?}: {status}");
+        witness.display().to_string()
+    })
+}
+
+/// Where the init runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// As an ordinary process that leads its process group.
+    Plain,
+    /// As PID 1 of a PID namespace.
+    First,
+    /// As the leader of a session on a terminal of its own.
+    Terminal,
+}
+
+/// An init at work. Dropping it ends it.
+pub struct Run {
+    child: Option<Child>,
+    output: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+    words: String,
+    /// The init's process id out here.
+    pub init: Pid,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub status: String,
+    pub output: String,
+}
+
+fn status(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit {code}"),
+        (_, Some(signal)) => format!("signal {signal}"),
+        _ => format!("{status:?}"),
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static, to: &Arc<Mutex<String>>) -> JoinHandle<()> {
+    let to = Arc::clone(to);
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(length @ 1..) = from.read(&mut bytes) {
+            to.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+    })
+}
+
+impl Run {
+    /// Starts an init (its path, its flags) over a command.
+    pub fn start(place: Place, words: &[&str]) -> Self {
+        Self::with(place, words, &[])
+    }
+
+    /// The same, with variables.
+    pub fn with(place: Place, words: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = match place {
+            Place::Plain => Command::new(words[0]),
+            Place::First => Command::new("unshare"),
+            Place::Terminal => Command::new(witness()),
+        };
+        match place {
+            Place::Plain => drop(command.args(&words[1..])),
+            Place::First => {
+                command.args([
+                    "--user",
+                    "--map-root-user",
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                    "--",
+                ]);
+                command.args(words);
+            }
+            Place::Terminal => {
+                command.arg("terminal").args(words).stdin(Stdio::piped());
+            }
+        }
+        if place != Place::Terminal {
+            command.stdin(Stdio::null());
+        }
+        command.envs(variables.iter().copied()).process_group(0);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output = Arc::new(Mutex::new(String::new()));
+        let errors = collect(child.stderr.take().unwrap(), &output);
+        let readers = vec![collect(child.stdout.take().unwrap(), &output), errors];
+        let own = Pid::from_raw(child.id() as i32);
+        let mut run = Self {
+            child: Some(child),
+            output,
+            readers,
+            words: format!("{place:?} {words:?}"),
+            init: own,
+        };
+        if place != Place::Plain {
+            run.init = run.until("the init", || children(own).first().copied());
+        }
+        run
+    }
+
+    /// Waits until the output has this.
+    pub fn saw(&self, text: &str) -> &Self {
+        self.until(text, || self.output.lock().unwrap().contains(text).then_some(()));
+        self
+    }
+
+    /// Waits until the output has this so many times.
+    pub fn saw_times(&self, text: &str, times: usize) {
+        self.until(text, || (self.written().matches(text).count() == times).then_some(()));
+    }
+
+    /// What was written so far.
+    pub fn written(&self) -> String {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// The command's process id out here.
+    pub fn witness(&self) -> Option<Pid> {
+        children(self.init).first().copied()
+    }
+
+    /// Sends the init a signal, and waits until all of its effects are there.
+    pub fn signal(&self, signal: i32) {
+        send(self.init, signal);
+        self.settle();
+    }
+
+    /// Types.
+    pub fn press(&mut self, keys: &[u8]) {
+        let input = self.child.as_mut().and_then(|child| child.stdin.as_mut());
+        input.expect("a terminal").write_all(keys).expect("typing");
+    }
+
+    /// Waits until the init and its command sleep or are gone, and no signal is pending.
+    pub fn settle(&self) {
+        for _ in 0..2 {
+            let over = self.witness().is_none();
+            for pid in [Some(self.init), self.witness()].into_iter().flatten() {
+                let rests = || {
+                    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();
+                    let Some(status) = status else { return Some(()) };
+                    let set = |name| u64::from_str_radix(field(&status, name), 16).unwrap_or(0);
+                    // What the command has blocked and doesn't wait for stays pending.
+                    let kept = if pid == self.init { 0 } else { set("SigBlk") };
+                    // Without its command an init is on its way out.
+                    let pending = over || (set("SigPnd") | set("ShdPnd")) & !kept != 0;
+                    let state = field(&status, "State").chars().next().unwrap_or('X');
+                    ("XZtT".contains(state) || state == 'S' && !pending).then_some(())
+                };
+                self.until("a rest", rests);
+            }
+        }
+    }
+
+    /// The letters of the states of the init and the command, as ps(1) has them.
+    pub fn states(&self) -> String {
+        let state = |pid: Option<Pid>| {
+            let path = format!("/proc/{}/status", pid.map_or(0, Pid::as_raw));
+            let status = fs::read_to_string(path).unwrap_or_default();
+            field(&status, "State").chars().next().filter(|c| *c != 'Z').unwrap_or('-')
+        };
+        [state(Some(self.init)), state(self.witness())].iter().collect()
+    }
+
+    /// Waits until both are in these states.
+    pub fn settle_at(&self, states: &str) {
+        self.until(states, || (self.states() == states).then_some(()));
+    }
+
+    /// Continues an init that has stopped along with its command.
+    pub fn kill_stop(&self) {
+        if self.states().starts_with('T') {
+            self.signal(Signal::SIGCONT as i32);
+        }
+    }
+
+    /// Waits for the end.
+    pub fn end(mut self) -> Outcome {
+        let mut child = self.child.take().expect("it ends once");
+        let deadline = Instant::now() + PATIENCE;
+        let ended = loop {
+            match child.try_wait().expect("wait") {
+                Some(status) => break Some(status),
+                None if Instant::now() > deadline => break None,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        let Some(ended) = ended else {
+            let states = self.states();
+            let _ = child.kill();
+            panic!("still running after {PATIENCE:?}: {} {states}: {}", self.words, self.written());
+        };
+        while !self.readers.iter().all(JoinHandle::is_finished) {
+            assert!(Instant::now() < deadline, "{}: somebody still writes", self.words);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let output = self.written();
+        Outcome { status: status(ended), output }
+    }
+
+    /// What is known of both, for when something is wrong.
+    fn whole(&self) -> String {
+        let mut whole = self.written();
+        for pid in [Some(self.init), self.witness()].into_iter().flatten() {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            for name in ["Name", "State", "SigPnd", "ShdPnd", "SigBlk", "SigIgn"] {
+                whole += &format!("{name} {} ", field(&status, name));
+            }
+        }
+        whole
+    }
+
+    fn until<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match look() {
+                Some(found) => return found,
+                None if Instant::now() > deadline => {
+                    panic!("not seen in {PATIENCE:?}: {what}; {}; {}", self.words, self.whole())
+                }
+                None => std::thread::sleep(Duration::from_micros(300)),
+            }
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            for pid in children(self.init) {
+                send(pid, Signal::SIGKILL as i32);
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Sends any signal; to nobody if it is gone.
+pub fn send(pid: Pid, signal: i32) {
+    // Real-time signals aren't in nix's enumeration.
+    match Signal::try_from(signal) {
+        Ok(signal) => match kill(pid, signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => panic!("kill {pid} {signal}: {error}"),
+        },
+        Err(_) => {
+            let mut kill = Command::new("kill");
+            let _ =
+                kill.arg(format!("-{signal}")).arg(pid.to_string()).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+/// Children in the order of their birth, zombies left out.
+pub fn children(pid: Pid) -> Vec<Pid> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let list = fs::read_to_string(path).unwrap_or_default();
+    let alive = |pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        !field(&status, "State").starts_with('Z')
+    };
+    let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(alive);
+    pids.map(Pid::from_raw).collect()
+}
+
+/// A field of a file like /proc/PID/status; empty if there is none.
+pub fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default().trim()
+}
+
+/// Does something for each item, several at a time; returns what came of each.
+pub fn at_once<T: Send + Sync + Ord + Clone, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> BTreeMap<T, R> {
+    let (next, done) = (Mutex::new(items.iter()), Mutex::new(BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                loop {
+                    let Some(item) = next.lock().unwrap().next() else { return };
+                    let result = work(item);
+                    done.lock().unwrap().insert(item.clone(), result);
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap()
+}
