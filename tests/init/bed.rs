@@ -166,6 +166,11 @@ impl Run {
         self.until(text, || (self.written().matches(text).count() == times).then_some(()));
     }
 
+    /// Waits until the init has so many children.
+    pub fn until_children(&self, count: usize) {
+        self.until("children", || (children(self.init).len() == count).then_some(()));
+    }
+
     /// What was written so far.
     pub fn written(&self) -> String {
         self.output.lock().unwrap().clone()

@@ -187,12 +187,12 @@ fn waits_for_all_others() {
         let words = [&*ours("pause"), "--wait-all", "--", witness(), "orphan", "exit"];
         let run = Run::start(place, &words);
         run.saw_times("ready", 2);
+        run.until_children(2);
         let all = children(run.init);
         send(all[0], 10);
         run.saw("signal 10");
         std::thread::sleep(Duration::from_millis(50));
         assert_eq!(children(run.init), all[1..], "waits for the other");
-        assert_eq!(all.len(), 2);
         run.signal(15);
         let outcome = run.end();
         exits(50, &outcome);

@@ -157,13 +157,15 @@ fn leave() {
 
 fn orphan() {
     // Twice, so that its parent is gone and the init gets it.
-    if fork() == 0 {
+    let between = fork();
+    if between == 0 {
         if fork() == 0 {
             setsid();
             record(true);
         }
         _exit(0);
     }
+    check("waitpid", waitpid(between, None, 0));
 }
 
 fn ignore(which: c_int) {
