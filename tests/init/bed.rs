@@ -150,7 +150,12 @@ impl Run {
             init: own,
         };
         if place != Place::Plain {
-            run.init = run.until("the init", || children(own).first().copied());
+            run.init = run.until("the init", || {
+                // One that has ended already has no number any more.
+                let status = fs::read_to_string(format!("/proc/{own}/status")).unwrap_or_default();
+                let over = field(&status, "State").starts_with('Z').then_some(own);
+                children(own).first().copied().or(over)
+            });
         }
         run
     }
@@ -169,6 +174,16 @@ impl Run {
     /// Waits until the init has so many children.
     pub fn until_children(&self, count: usize) {
         self.until("children", || (children(self.init).len() == count).then_some(()));
+    }
+
+    /// Waits until the process ignores SIGCHLD and sleeps: a pause that holds a pod.
+    pub fn until_ignored(&self) {
+        self.until("pause asleep", || {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.init)).ok()?;
+            let ignored = u64::from_str_radix(field(&status, "SigIgn"), 16).ok()?;
+            let asleep = field(&status, "State").starts_with('S');
+            (asleep && ignored & 1 << 16 != 0).then_some(())
+        });
     }
 
     /// What was written so far.

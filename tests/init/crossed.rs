@@ -62,6 +62,7 @@ impl Case {
         if verbs.contains(&"stop") {
             // It stops before it is ready.
             run.settle_at("ST");
+            run.settle();
             seen += &format!("{} ", run.states());
             run.signal(18);
         }

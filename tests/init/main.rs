@@ -2,4 +2,5 @@
 
 mod bed;
 mod crossed;
+mod filters;
 mod own;
