@@ -4,6 +4,8 @@
 //!
 //! For the programs and the tests of this package it sets
 //! - `PODKEEL_PAUSE`, `PODKEEL_MONITOR`: the paths of the carried programs, for `include_bytes!`,
+//! - `PODKEEL_PAUSES`: Rust code, an array of the pauses for images, by architecture,
+//! - `PODKEEL_COMMIT`, `PODKEEL_COMPILER`: what a release build is made of, for provenance,
 //! - `PODKEEL_VERSION`: the version and which build of it this is,
 //! - `PODKEEL_RUSTC`: the compiler, for tests that build a helper program,
 //! - `PODKEEL_PAUSE_FLAGS`: how pause is compiled, for the test that does it for another CPU.
@@ -39,6 +41,11 @@ const PAUSE_CODEGEN: [&str; 7] = [
     "target-feature=+crt-static",
 ];
 
+/// The architectures that pause is written for: as the compiler and as images name them,
+/// and the variable that hands in a pause of that architecture.
+const ARCHITECTURES: [(&str, &str, &str); 2] =
+    [("x86_64", "amd64", "PODKEEL_PAUSE_X86_64"), ("aarch64", "arm64", "PODKEEL_PAUSE_AARCH64")];
+
 /// The two names of the compiler's option for code generation.
 const CODEGEN: [&str; 2] = ["-C", "--codegen"];
 
@@ -66,12 +73,16 @@ fn build() -> Result<(), String> {
     println!("cargo::rustc-env=PODKEEL_PAUSE_FLAGS={}", flags(&args).join(" "));
     let pause = carry(&root, "pause", "pause/main.rs", &args)?;
     println!("cargo::rustc-env=PODKEEL_PAUSE={}", pause.display());
+    println!("cargo::rustc-env=PODKEEL_PAUSES={}", pauses(&root, &pause)?.display());
     // Laid out as pause is, but for where it begins.
     let args = [args, vec!["-Wl,-e,monitor_start".to_string()]].concat();
     let monitor = carry(&root, "monitor", "shim/monitor/main.rs", &args)?;
     println!("cargo::rustc-env=PODKEEL_MONITOR={}", monitor.display());
     println!("cargo::rustc-env=PODKEEL_RUSTC={}", var("RUSTC")?);
-    println!("cargo::rustc-env=PODKEEL_VERSION={}", version(&root)?);
+    let commit = commit(&root)?;
+    println!("cargo::rustc-env=PODKEEL_VERSION={}", version(commit.as_deref())?);
+    println!("cargo::rustc-env=PODKEEL_COMMIT={}", commit.unwrap_or_default());
+    println!("cargo::rustc-env=PODKEEL_COMPILER={}", compiler()?);
     Ok(())
 }
 
@@ -161,21 +172,32 @@ fn pause_link_args(root: &Path) -> Vec<String> {
 /// carried: cargo links it after, or beside, the program that would carry it.
 /// Of the user's flags only those count that say where the tools are.
 fn carry(root: &Path, name: &str, main: &str, link_args: &[String]) -> Result<PathBuf, String> {
-    let program = PathBuf::from(var("OUT_DIR")?).join(name);
+    let linker = var("RUSTC_LINKER").map(|linker| format!("-Clinker={linker}"));
+    let tools: Vec<String> = linker.into_iter().chain(tool_flags(&rustflags())).collect();
+    compile(name, name, root.join(main), &var("TARGET")?, &tools, link_args)
+}
+
+/// Compiles a program as [`PAUSE_CODEGEN`] says, into the file of that name in OUT_DIR.
+fn compile(
+    file: &str,
+    name: &str,
+    main: PathBuf,
+    target: &str,
+    tools: &[String],
+    link_args: &[String],
+) -> Result<PathBuf, String> {
+    let program = PathBuf::from(var("OUT_DIR")?).join(file);
     let mut rustc = Command::new(var("RUSTC")?);
     rustc.args(["--crate-name", name, "--crate-type", "bin", "--edition", "2024"]);
-    rustc.arg("--target").arg(var("TARGET")?).arg("-o").arg(&program);
-    if let Ok(linker) = var("RUSTC_LINKER") {
-        rustc.arg(format!("-Clinker={linker}"));
-    }
-    rustc.args(tool_flags(&rustflags()));
+    rustc.args(["--target", target]).arg("-o").arg(&program);
+    rustc.args(tools);
     rustc.args(flags(link_args));
-    rustc.arg(root.join(main));
+    rustc.arg(main);
 
     let output = rustc.output().map_err(|error| format!("cannot run {rustc:?}: {error}"))?;
     if !output.status.success() {
         eprintln!("{rustc:?}\n{}", String::from_utf8_lossy(&output.stderr));
-        return Err(format!("cannot compile the {name} that shim carries: {}", output.status));
+        return Err(format!("cannot compile the {file} that shim carries: {}", output.status));
     }
     Ok(program)
 }
@@ -193,24 +215,99 @@ fn tool_flags(flags: &[String]) -> Vec<String> {
     sysroot.chain(linker.map(|option| format!("-C{option}"))).collect()
 }
 
-/// The version and, in brackets, the commit of a release build. A development
-/// build says only that it is one: it would otherwise have to be built anew with
-/// every commit, its tests included.
-fn version(root: &Path) -> Result<String, String> {
+/// Writes the array of pauses for images: that of this build's own target, and of every other
+/// architecture whose pause was handed in, or that this compiler can build for.
+fn pauses(root: &Path, own: &Path) -> Result<PathBuf, String> {
+    let target = var("TARGET")?;
+    let mut code = String::from("[\n");
+    for (rustc_name, image_name, variable) in ARCHITECTURES {
+        println!("cargo::rerun-if-env-changed={variable}");
+        let program = match env::var_os(variable) {
+            Some(file) => {
+                println!("cargo::rerun-if-changed={}", PathBuf::from(&file).display());
+                Some(PathBuf::from(file))
+            }
+            None if target.starts_with(rustc_name) => Some(own.to_owned()),
+            None => cross_pause(root, rustc_name)?,
+        };
+        if let Some(program) = program {
+            let found = program.canonicalize();
+            let found = found.map_err(|e| format!("cannot find {}: {e}", program.display()))?;
+            let line = format!("    (\"{image_name}\", include_bytes!({found:?})),\n");
+            code.push_str(&line);
+        }
+    }
+    code.push_str("]\n");
+    let path = PathBuf::from(var("OUT_DIR")?).join("pauses.rs");
+    std::fs::write(&path, code).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    Ok(path)
+}
+
+/// pause for another architecture, compiled by this compiler: where it has the core library for
+/// it, and the linker that comes with Rust, which links for all. Nothing where one is missing.
+fn cross_pause(root: &Path, architecture: &str) -> Result<Option<PathBuf>, String> {
+    let target = format!("{architecture}-unknown-linux-gnu");
+    let asked = |what: &[&str]| {
+        let output = Command::new(var("RUSTC")?).args(what).output();
+        let output = output.map_err(|error| format!("cannot run rustc {what:?}: {error}"))?;
+        Ok::<_, String>(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+    };
+    let library = asked(&["--print", "target-libdir", "--target", &target])?;
+    let tools = asked(&["--print", "target-libdir", "--target", &var("HOST")?])?;
+    let linker = tools.with_file_name("bin").join("rust-lld");
+    if !library.is_dir() || !linker.is_file() {
+        return Ok(None);
+    }
+    // The same words without the C compiler's way of handing them on.
+    let args = pause_link_args(root);
+    let args = args.iter().filter(|arg| *arg != "-nostartfiles" && *arg != "-no-pie");
+    let args = args.map(|arg| arg.strip_prefix("-Wl,").unwrap_or(arg).replace(',', " "));
+    let args: Vec<String> =
+        args.flat_map(|arg| arg.split(' ').map(String::from).collect::<Vec<_>>()).collect();
+    let linker = [format!("-Clinker={}", linker.display()), "-Clinker-flavor=ld.lld".into()];
+    compile(
+        &format!("pause.{architecture}"),
+        "pause",
+        root.join("pause/main.rs"),
+        &target,
+        &linker,
+        &args,
+    )
+    .map(Some)
+}
+
+/// The compiler as it names itself: `rustc 1.95.0 (59807616e 2026-04-14)`.
+fn compiler() -> Result<String, String> {
+    let output = Command::new(var("RUSTC")?).arg("--version").output();
+    let output = output.map_err(|error| format!("cannot ask rustc for its version: {error}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
+/// The version and, in brackets, the commit of a release build.
+fn version(commit: Option<&str>) -> Result<String, String> {
     let number = var("CARGO_PKG_VERSION")?;
+    Ok(match commit {
+        _ if var("PROFILE")? != "release" => format!("{number} (development)"),
+        Some(commit) => format!("{number} ({})", &commit[..12.min(commit.len())]),
+        None => number,
+    })
+}
+
+/// The commit that a release build is of. A development build doesn't look: it would
+/// otherwise have to be built anew with every commit, its tests included.
+fn commit(root: &Path) -> Result<Option<String>, String> {
     if var("PROFILE")? != "release" {
-        return Ok(format!("{number} (development)"));
+        return Ok(None);
     }
     // The log of HEAD grows with each commit and with each change of branch.
     let Some(log) = git(root, &["rev-parse", "--git-path", "logs/HEAD"]) else {
-        return Ok(number);
+        return Ok(None);
     };
     let log = root.join(log);
     if log.exists() {
         println!("cargo::rerun-if-changed={}", log.display());
     }
-    let commit = git(root, &["rev-parse", "--short=12", "HEAD"]);
-    Ok(commit.map_or(number.clone(), |commit| format!("{number} ({commit})")))
+    Ok(git(root, &["rev-parse", "HEAD"]))
 }
 
 /// What git says about the folder; nothing if it isn't the top of a repository:

@@ -2,12 +2,18 @@
 
 use std::process::ExitCode;
 
-use podkeel_shim::Carried;
+use podkeel_shim::{Build, Carried};
 
 /// The programs of this build that shim carries.
 static CARRIED: Carried = Carried {
     pause: include_bytes!(env!("PODKEEL_PAUSE")),
     monitor: include_bytes!(env!("PODKEEL_MONITOR")),
+    pauses: &include!(env!("PODKEEL_PAUSES")),
+    build: Build {
+        version: env!("CARGO_PKG_VERSION"),
+        commit: env!("PODKEEL_COMMIT"),
+        compiler: env!("PODKEEL_COMPILER"),
+    },
 };
 
 fn main() -> ExitCode {

@@ -1,5 +1,7 @@
 //! Words to verbs.
 
+#[cfg(feature = "image")]
+pub(crate) mod image;
 mod join;
 mod life;
 mod run;
@@ -57,6 +59,8 @@ enum Verb {
     Rename(life::RenameArgs),
     /// Take containers away
     Rm(life::RmArgs),
+    #[cfg(feature = "image")]
+    Image(image::ImageArgs),
     /// What a monitor becomes when its container has ended
     #[command(name = monitor::VERB, hide = true)]
     Ended(life::EndedArgs),
@@ -85,6 +89,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, carried: Carried) -> i32 {
     match cli.verb {
         Verb::Demo => return verb::demo::run(carried),
         Verb::DemoPart { name } => return verb::demo::part::run(&name),
+        #[cfg(feature = "image")]
+        Verb::Image(args) => return told(verb::image::run(carried, args.verb)),
         _ => {}
     }
     let starts = matches!(cli.verb, Verb::Run(_) | Verb::Join(_));
@@ -105,6 +111,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>, carried: Carried) -> i32 {
             }
         }
     }
+}
+
+/// The exit code of what needed no state; an error is printed.
+#[cfg(feature = "image")]
+fn told(done: Result<i32>) -> i32 {
+    done.unwrap_or_else(|error| {
+        eprintln!("shim: {error}");
+        error.kind.exit_code()
+    })
 }
 
 /// `shim join` by itself: to build the words of all verbs takes longer than to join.
@@ -177,5 +192,7 @@ fn dispatch(shim: &Shim, verb: Verb) -> std::result::Result<i32, Failed> {
         Verb::Ended(args) => Ok(monitor::ended(shim, &args.name, &args.id, args.rm, args.status)?),
         // Done before anything was looked at.
         Verb::Demo | Verb::DemoPart { .. } => Ok(0),
+        #[cfg(feature = "image")]
+        Verb::Image(_) => Ok(0),
     }
 }

@@ -57,4 +57,19 @@ pub struct Carried {
     pub pause: &'static [u8],
     /// The parent of a detached member.
     pub monitor: &'static [u8],
+    /// pause for images, by the architecture's name in images.
+    pub pauses: &'static [(&'static str, &'static [u8])],
+    /// What this build is.
+    pub build: Build,
+}
+
+/// What a build of shim is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Build {
+    /// The version, and that of the pauses.
+    pub version: &'static str,
+    /// The commit, or nothing where the build didn't know it.
+    pub commit: &'static str,
+    /// The compiler, as it names itself.
+    pub compiler: &'static str,
 }

@@ -1,6 +1,8 @@
 //! The verbs, one file each.
 
 pub mod demo;
+#[cfg(feature = "image")]
+pub mod image;
 pub mod inspect;
 pub mod join;
 pub mod life;

@@ -45,7 +45,7 @@ pub(super) fn show(carried: Carried) -> Result<()> {
         leases: "/run/leases".into(),
         conf: Vec::new(),
     });
-    let Carried { pause, monitor } = carried;
+    let Carried { pause, monitor, .. } = carried;
     let shim = Shim { context, boot: boot_id()?, mask: SigSet::empty(), pause, monitor };
 
     println!("$ shim run -d --name pod -p 8080:80");

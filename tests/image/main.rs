@@ -1,0 +1,10 @@
+//! The infra image, as others see it: built, described, pushed, loaded, run.
+//!
+//! Judged by sha256sum, skopeo, umoci, runc, Debian's registry, docker, podman and containerd;
+//! engines and registries in worlds of their own.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bed;
+mod build;
