@@ -32,6 +32,8 @@ const UNSAFE: &[(&str, &str)] = &[
 /// Which files of the product may start another program, and which one.
 const STARTS: &[(&str, &str)] = &[
     ("shim/src/process.rs", "what shim carries, what joins a pod, and the runtime of a bundle"),
+    ("shim/image/src/registry/credentials.rs", "docker-credential-NAME, which keeps logins"),
+    ("shim/image/src/engine.rs", "podman load and ctr images import, where no socket does it"),
     ("netsetup/src/front/ns/exec.rs", "ns exec becomes the program that the user names"),
     ("netsetup/src/front/cni/delegate.rs", "address managers of others, as CNI has it"),
 ];

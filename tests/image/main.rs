@@ -5,6 +5,15 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../clients/cri.rs"]
+mod cri;
 
 mod bed;
 mod build;
+mod containerd;
+mod docker;
+mod names;
+mod podman;
+mod registry;
+mod tls;
+mod tokens;

@@ -143,7 +143,8 @@ fn provenance(recipe: &Recipe, pause: &Pause, platform: &Platform) -> Value {
     }
     json!({
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": recipe.name.to_string(), "digest": {"sha256": manifest}}],
+        // Not the image's name: the same image has many, and one statement.
+        "subject": [{"name": "podkeel-pause", "digest": {"sha256": manifest}}],
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {
             "buildDefinition": {

@@ -19,6 +19,7 @@
 pub mod attest;
 pub mod blob;
 pub mod docker;
+pub mod engine;
 pub mod error;
 pub mod image;
 pub mod inspect;
@@ -26,6 +27,9 @@ pub mod layer;
 pub mod layout;
 pub mod pause;
 pub mod platform;
+pub mod progress;
+pub mod registry;
 pub mod time;
+mod unix;
 
 pub use error::{Error, Kind, Result};

@@ -5,19 +5,26 @@ use std::path::Path;
 
 use podkeel_image::blob::hex;
 use podkeel_image::image::{Image, Recipe, parse_name};
-use podkeel_image::inspect::{Layout, Store, describe};
+use podkeel_image::inspect::{Layout, describe};
 use podkeel_image::pause::{Architecture, Origin, Pause};
+use podkeel_image::progress::Progress;
+use podkeel_image::registry::{Remote, Transport};
 use podkeel_image::time::Epoch;
-use podkeel_image::{docker, layout};
+use podkeel_image::{docker, engine, layout};
 use podkeel_netsetup::error::{Context, Error, Kind, Result};
 
 use crate::Carried;
-use crate::cli::image::{BuildArgs, Format, ImageVerb, InspectArgs, RecipeArgs};
+use crate::cli::image::{
+    BuildArgs, Engine, Format, ImageVerb, InspectArgs, LoadArgs, PushArgs, RecipeArgs,
+    TransportArgs,
+};
 
 /// Runs a verb of the image. Returns the exit code.
 pub(crate) fn run(carried: Carried, verb: ImageVerb) -> Result<i32> {
     match verb {
         ImageVerb::Build(args) => build(carried, &args),
+        ImageVerb::Push(args) => push(carried, &args),
+        ImageVerb::Load(args) => load(carried, &args),
         ImageVerb::Inspect(args) => inspect(carried, &args),
     }
 }
@@ -74,25 +81,71 @@ fn summary(image: &Image, out: &mut dyn Write) -> Result<i32> {
     Ok(0)
 }
 
-fn inspect(carried: Carried, args: &InspectArgs) -> Result<i32> {
-    let described = match &args.image {
-        None => {
-            let recipe = RecipeArgs { arch: Vec::new(), pause: Vec::new() };
-            let image = image(carried, &recipe, None, Format::Oci)?;
-            vec![describe(&image, &image.root()).map_err(ours)?]
-        }
-        Some(dir) => {
-            let layout = Layout::open(Path::new(dir)).map_err(ours)?;
-            let images = layout.images().map(|root| describe(&layout as &dyn Store, root));
-            images.collect::<podkeel_image::Result<Vec<_>>>().map_err(ours)?
-        }
+fn push(carried: Carried, args: &PushArgs) -> Result<i32> {
+    let image = image(carried, &args.recipe, Some(&args.name), Format::Oci)?;
+    let remote = Remote::to_push(&args.name, &transport(&args.transport)).map_err(ours)?;
+    let progress = Progress::start();
+    remote.push(&image, &progress).map_err(ours)?;
+    drop(progress);
+    summary(&image, &mut std::io::stdout())
+}
+
+fn load(carried: Carried, args: &LoadArgs) -> Result<i32> {
+    // Each takes one archive; only containerd's can hold more than what runs here.
+    let format = match args.engine {
+        Engine::Containerd => Format::Oci,
+        Engine::Docker | Engine::Podman => Format::DockerArchive,
     };
+    let image = image(carried, &args.recipe, args.tag.as_deref(), format)?;
+    let progress = Progress::start();
+    progress.step(format!("{}: loading", image.name));
+    let socket = args.socket.as_deref();
+    let done = match args.engine {
+        Engine::Docker => engine::docker(&image, socket),
+        Engine::Podman => engine::podman(&image, socket),
+        Engine::Containerd => engine::containerd(&image, &args.namespace, socket),
+    };
+    drop(progress);
+    done.map_err(ours)?;
+    summary(&image, &mut std::io::stdout())
+}
+
+fn transport(args: &TransportArgs) -> Transport {
+    Transport { plain_http: args.plain_http, ca_file: args.ca_file.clone() }
+}
+
+fn inspect(carried: Carried, args: &InspectArgs) -> Result<i32> {
+    let described = described(carried, args)?;
     // Labels come out of a hash map.
     let mut described = serde_json::Value::from(described);
     described.sort_all_objects();
     let text = serde_json::to_string_pretty(&described).unwrap_or_default();
     writeln!(std::io::stdout(), "{text}").ctx(|| "print the answer".into())?;
     Ok(0)
+}
+
+fn described(carried: Carried, args: &InspectArgs) -> Result<Vec<serde_json::Value>> {
+    let Some(name) = &args.image else {
+        let recipe = RecipeArgs { arch: Vec::new(), pause: Vec::new() };
+        let image = image(carried, &recipe, None, Format::Oci)?;
+        return Ok(vec![describe(&image, &image.root()).map_err(ours)?]);
+    };
+    let dir = Path::new(name);
+    if dir.exists() {
+        let layout = Layout::open(dir).map_err(ours)?;
+        return layout.images().map(|root| describe(&layout, root).map_err(ours)).collect();
+    }
+    if !name.contains('/') {
+        let error = Error::new(Kind::Missing, format!("inspect {name}"), "there is no such folder");
+        return Err(error.hint("an image in a registry is named REGISTRY/NAME:TAG"));
+    }
+    let remote = Remote::to_read(name, &transport(&args.transport)).map_err(ours)?;
+    let progress = Progress::start();
+    progress.step(format!("{}: reading", remote.name()));
+    let mut root = remote.resolve().map_err(ours)?;
+    let named = [("io.containerd.image.name".to_owned(), remote.name())];
+    root.set_annotations(Some(named.into()));
+    Ok(vec![describe(&remote, &root).map_err(ours)?])
 }
 
 /// Builds what these words ask for.
