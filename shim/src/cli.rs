@@ -7,10 +7,13 @@ mod life;
 mod run;
 
 use std::ffi::OsString;
+use std::io::stdout;
+use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use podkeel_netsetup::error::{Error, Kind, Result};
-use podkeel_netsetup::front::cli::RootFlags;
+use podkeel_netsetup::front::cli::{self as netsetup, RootFlags};
 use podkeel_netsetup::record::boot_id;
 use podkeel_netsetup::verbs::Context;
 
@@ -61,6 +64,28 @@ enum Verb {
     Rm(life::RmArgs),
     #[cfg(feature = "image")]
     Image(image::ImageArgs),
+    /// Write the bundles of oci-bundles/ to a folder: a base per kind of network, what joins it
+    Bundles {
+        /// The folder
+        dir: PathBuf,
+        /// netsetup, as their hooks name it
+        #[arg(long, value_name = "PATH", default_value = "/usr/local/bin/netsetup")]
+        netsetup: PathBuf,
+    },
+    /// Print what a shell needs to complete the words of shim, or of netsetup
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Completed,
+        /// Whose words
+        #[arg(value_enum, long, default_value_t = Program::Shim)]
+        program: Program,
+    },
+    /// Write the man pages of shim and netsetup; without a folder, print shim's first
+    Man {
+        /// The folder, as /usr/local/share/man/man1
+        dir: Option<PathBuf>,
+    },
     /// What a monitor becomes when its container has ended
     #[command(name = monitor::VERB, hide = true)]
     Ended(life::EndedArgs),
@@ -77,6 +102,37 @@ enum Verb {
     },
 }
 
+/// A shell that completes words.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Completed {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// A program with a command line of its own.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Program {
+    Shim,
+    Netsetup,
+}
+
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Program::Shim => "shim",
+            Program::Netsetup => "netsetup",
+        }
+    }
+
+    fn command(self) -> clap::Command {
+        match self {
+            Program::Shim => Cli::command(),
+            Program::Netsetup => netsetup::command(),
+        }
+    }
+}
+
 /// Runs shim with these words, and with the programs that it carries. Returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, carried: Carried) -> i32 {
     let cli = match parse(args.into_iter().collect()) {
@@ -89,6 +145,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>, carried: Carried) -> i32 {
     match cli.verb {
         Verb::Demo => return verb::demo::run(carried),
         Verb::DemoPart { name } => return verb::demo::part::run(&name),
+        Verb::Completions { shell, program } => {
+            let shell = match shell {
+                Completed::Bash => Shell::Bash,
+                Completed::Zsh => Shell::Zsh,
+                Completed::Fish => Shell::Fish,
+            };
+            let (name, command) = (program.name(), program.command());
+            return told(verb::words::completions(name, &command, shell, &mut stdout()));
+        }
+        Verb::Bundles { dir, netsetup } => return told(verb::bundles::write(&dir, &netsetup)),
+        Verb::Man { dir } => {
+            let programs = vec![Program::Shim.command(), Program::Netsetup.command()];
+            return told(verb::words::man(programs, dir.as_deref(), &mut stdout()));
+        }
         #[cfg(feature = "image")]
         Verb::Image(args) => return told(verb::image::run(carried, args.verb)),
         _ => {}
@@ -114,7 +184,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>, carried: Carried) -> i32 {
 }
 
 /// The exit code of what needed no state; an error is printed.
-#[cfg(feature = "image")]
 fn told(done: Result<i32>) -> i32 {
     done.unwrap_or_else(|error| {
         eprintln!("shim: {error}");
@@ -192,6 +261,7 @@ fn dispatch(shim: &Shim, verb: Verb) -> std::result::Result<i32, Failed> {
         Verb::Ended(args) => Ok(monitor::ended(shim, &args.name, &args.id, args.rm, args.status)?),
         // Done before anything was looked at.
         Verb::Demo | Verb::DemoPart { .. } => Ok(0),
+        Verb::Bundles { .. } | Verb::Completions { .. } | Verb::Man { .. } => Ok(0),
         #[cfg(feature = "image")]
         Verb::Image(_) => Ok(0),
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{ns, oci, show};
@@ -29,6 +29,11 @@ struct Cli {
     roots: RootFlags,
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// The command line as data: for completions and man pages.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Where state lives.

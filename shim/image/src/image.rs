@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use oci_spec::distribution::Reference;
 use oci_spec::image::{
     ANNOTATION_REF_NAME, Descriptor, ImageIndexBuilder, MediaType, SCHEMA_VERSION,
 };
@@ -10,6 +9,7 @@ use oci_spec::image::{
 use crate::attest::{self, Referrer};
 use crate::blob::Blob;
 use crate::error::{Error, Kind, Result};
+use crate::name::Name;
 use crate::pause::{Architecture, Pause};
 use crate::platform::{Platform, labels, unspecified};
 use crate::time::Epoch;
@@ -22,7 +22,7 @@ const ANNOTATION_IMAGE_NAME: &str = "io.containerd.image.name";
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// The name that engines file it by: `localhost/podkeel/pause:0.1.0`.
-    pub name: Reference,
+    pub name: Name,
     /// The version of pause.
     pub version: String,
     /// The commit that the carried pauses are of, where the build knew it.
@@ -37,7 +37,7 @@ pub struct Recipe {
 #[derive(Clone, Debug)]
 pub struct Image {
     /// The name that engines file it by.
-    pub name: Reference,
+    pub name: Name,
     /// The date of everything in it.
     pub epoch: Epoch,
     /// One per architecture, in the order of their names.
@@ -92,7 +92,7 @@ impl Image {
 
     /// The tag of its name.
     pub fn tag(&self) -> &str {
-        self.name.tag().unwrap_or("latest")
+        self.name.tag()
     }
 
     /// The index by its name.
@@ -114,12 +114,14 @@ impl Image {
 
 /// Reads a name for the image: it must have a tag, or get the default one, and no digest,
 /// which only the image itself can have.
-pub fn parse_name(text: &str) -> Result<Reference> {
-    let what = || format!("name the image {text}");
-    let name: Reference = text.parse().map_err(|error| Error::input(what(), format!("{error}")))?;
+pub fn parse_name(text: &str) -> Result<Name> {
+    let name: Name = text.parse()?;
     match name.digest() {
         None => Ok(name),
-        Some(_) => Err(Error::new(Kind::Input, what(), "a digest is no name to give")),
+        Some(_) => {
+            let what = format!("name the image {text}");
+            Err(Error::new(Kind::Input, what, "a digest is no name to give"))
+        }
     }
 }
 

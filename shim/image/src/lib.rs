@@ -25,6 +25,7 @@ pub mod image;
 pub mod inspect;
 pub mod layer;
 pub mod layout;
+pub mod name;
 pub mod pause;
 pub mod platform;
 pub mod progress;

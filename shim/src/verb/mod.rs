@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+pub mod bundles;
 pub mod demo;
 #[cfg(feature = "image")]
 pub mod image;
@@ -9,3 +10,4 @@ pub mod life;
 pub mod ps;
 pub mod rename;
 pub mod run;
+pub mod words;

@@ -20,6 +20,7 @@ use super::names::Names;
 use super::{Transport, trust};
 use crate::error::{Error, Result};
 use crate::inspect::parse;
+use crate::name::Name;
 
 /// What a request may be answered with, at most; nothing of an infra image is near it.
 const LONGEST: u64 = 16 << 20;
@@ -36,7 +37,7 @@ pub(super) struct Client {
     agent: Agent,
     /// `https://host:port`
     base: String,
-    /// `host:port`
+    /// `host:port`, as logins are filed.
     pub(super) host: String,
     repository: String,
     /// What may be done there, in a token's scope: `pull` or `pull,push`.
@@ -67,13 +68,9 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    /// For a repository of a registry at `address`, whose logins are filed under `registry`.
-    pub(super) fn new(
-        address: &str,
-        repository: &str,
-        actions: &'static str,
-        transport: &Transport,
-    ) -> Result<Client> {
+    /// For what may be done with images of that name.
+    pub(super) fn new(name: &Name, actions: &'static str, transport: &Transport) -> Result<Client> {
+        let address = name.address();
         let scheme = if transport.plain_http { "http" } else { "https" };
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
@@ -88,8 +85,8 @@ impl Client {
         Ok(Client {
             agent: Agent::with_parts(config.build(), DefaultConnector::default(), Names),
             base: format!("{scheme}://{address}"),
-            host: address.to_owned(),
-            repository: repository.to_owned(),
+            host: name.registry().to_owned(),
+            repository: name.repository().to_owned(),
             actions,
             access: RefCell::new(None),
         })

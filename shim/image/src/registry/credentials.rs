@@ -91,8 +91,7 @@ fn files() -> Vec<PathBuf> {
 
 impl File {
     fn login(&self, registry: &str, repository: &str) -> Result<Option<Login>> {
-        let hub = registry == "docker.io" || registry.ends_with(".docker.io");
-        let server = if hub { DOCKER_HUB } else { registry };
+        let server = if registry == "docker.io" { DOCKER_HUB } else { registry };
         if let Some(helper) = self.cred_helpers.get(registry).or(self.creds_store.as_ref()) {
             if let Some(login) = ask(helper, server)? {
                 return Ok(Some(login));

@@ -16,7 +16,6 @@ mod trust;
 
 use std::path::PathBuf;
 
-use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType, SCHEMA_VERSION};
 use ureq::http::Method;
 
@@ -24,6 +23,7 @@ use crate::blob::{Blob, canonical, digest};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::inspect::{Store, parse};
+use crate::name::Name;
 use crate::platform::unspecified;
 use crate::progress::Progress;
 
@@ -46,7 +46,7 @@ pub struct Transport {
 #[derive(Debug)]
 pub struct Remote {
     client: Client,
-    name: Reference,
+    name: Name,
 }
 
 impl Remote {
@@ -68,18 +68,13 @@ impl Remote {
     }
 
     fn open(name: &str, actions: &'static str, transport: &Transport) -> Result<Remote> {
-        let parsed: Reference = name.parse().map_err(|error| {
-            Error::input(format!("understand {name}"), format!("{error}"))
-                .hint("name it as REGISTRY/NAME:TAG: registry.example:5000/pause:1")
-        })?;
-        let client =
-            Client::new(parsed.resolve_registry(), parsed.repository(), actions, transport)?;
-        Ok(Remote { client, name: parsed })
+        let name: Name = name.parse()?;
+        Ok(Remote { client: Client::new(&name, actions, transport)?, name })
     }
 
     /// Its whole name, with registry and tag.
     pub fn name(&self) -> String {
-        self.name.whole()
+        self.name.to_string()
     }
 
     /// Pushes the image with all that refers to it; the tag last, so that it never names what
@@ -137,7 +132,7 @@ impl Remote {
     }
 
     fn tag(&self) -> &str {
-        self.name.tag().unwrap_or("latest")
+        self.name.tag()
     }
 
     fn put_blob(&self, blob: &Blob) -> Result<()> {
