@@ -72,8 +72,8 @@ impl Debian {
         }
         self.update();
         let text = run(self.apt("apt-cache").args(["depends", package]));
-        let needs = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
-        let needed = needs.filter(|name| name.starts_with(beginning)).next();
+        let mut needs = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+        let needed = needs.find(|name| name.starts_with(beginning));
         let needed = needed.unwrap_or_else(|| panic!("{package} needs no {beginning}: {text}"));
         fs::write(note, needed).expect("write into the cache");
         needed.to_owned()

@@ -105,7 +105,7 @@ fn chosen<'a>(choice: &On, programs: &'a [Program]) -> Vec<Inner<'a>> {
                 say(&format!("{}: {name} ... not here: {why}", choice.label));
             }
             let wanted = match words.is_empty() {
-                true => choice.run.iter().any(|start| begins(start)),
+                true => choice.run.iter().any(begins),
                 false => words.split(' ').any(|word| name.contains(word)),
             };
             if wanted {
