@@ -105,7 +105,8 @@ fn seen(ns: &Ns) -> Vec<String> {
 
 /// Out through the bridge and back, for ping, traceroute and TCP; and nobody comes in.
 fn packets(far: &Neighbour, web: &Ns) {
-    assert!(reaches(web, "198.18.0.2"), "ping");
+    // A bridge's port may take a moment on a busy machine.
+    assert!((0..5).any(|_| reaches(web, "198.18.0.2")), "ping");
     let hops = web.sh_out("traceroute -n -q 1 -w 2 198.18.0.2");
     let hops: Vec<&str> =
         hops.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
