@@ -151,7 +151,8 @@ fn prepare(wishes: &Wishes) {
 /// The terminal in whose foreground this process is: standard input, or else the
 /// controlling one. To take another's place there would be theft.
 fn terminal() -> i32 {
-    let mine = |fd| sys::foreground(fd).is_ok_and(|group| Ok(group) == sys::group());
+    // A group of another PID namespace is 0, and that is not this one.
+    let mine = |fd| sys::foreground(fd).is_ok_and(|group| group > 0 && Ok(group) == sys::group());
     if mine(sys::STDIN) {
         return sys::STDIN;
     }
