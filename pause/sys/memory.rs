@@ -9,9 +9,9 @@
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
     for at in 0..length {
         // SAFETY: the caller promises `length` bytes on both sides.
-        let byte = unsafe { from.add(at).read_volatile() };
+        let byte = unsafe { from.wrapping_add(at).read_volatile() };
         // SAFETY: as above.
-        unsafe { to.add(at).write_volatile(byte) };
+        unsafe { to.wrapping_add(at).write_volatile(byte) };
     }
     to
 }
@@ -26,9 +26,9 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, length: usize) -> *mu
     }
     for at in (0..length).rev() {
         // SAFETY: the caller promises `length` bytes on both sides.
-        let byte = unsafe { from.add(at).read_volatile() };
+        let byte = unsafe { from.wrapping_add(at).read_volatile() };
         // SAFETY: as above.
-        unsafe { to.add(at).write_volatile(byte) };
+        unsafe { to.wrapping_add(at).write_volatile(byte) };
     }
     to
 }
@@ -39,7 +39,7 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, length: usize) -> *mu
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, length: usize) -> *mut u8 {
     for at in 0..length {
         // SAFETY: the caller promises `length` bytes.
-        unsafe { to.add(at).write_volatile(byte as u8) };
+        unsafe { to.wrapping_add(at).write_volatile(byte as u8) };
     }
     to
 }
@@ -50,9 +50,9 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, length: usize) -> *mut u8 {
 unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, length: usize) -> i32 {
     for at in 0..length {
         // SAFETY: the caller promises `length` bytes on both sides.
-        let one = unsafe { a.add(at).read_volatile() };
+        let one = unsafe { a.wrapping_add(at).read_volatile() };
         // SAFETY: as above.
-        let other = unsafe { b.add(at).read_volatile() };
+        let other = unsafe { b.wrapping_add(at).read_volatile() };
         if one != other {
             return i32::from(one) - i32::from(other);
         }

@@ -67,11 +67,12 @@ pub(crate) fn execute_script(path: Str, words: Words, environment: Words) -> i32
 
 /// Puts `by` in the place of the last word that was taken from the environment.
 pub(crate) fn replace(behind: Words, by: Str) {
+    let place = behind.pointers().cast_mut().wrapping_sub(1).cast();
     // SAFETY: a word was taken, so there is one before the next; the list is on the
     // stack, which can be written to. Only the child calls this, and it keeps `by` until
     // it has executed its program; the init doesn't read its environment any more once
     // it has a child.
-    unsafe { *behind.pointers().cast_mut().sub(1).cast() = by };
+    unsafe { *place = by };
 }
 
 /// What was said about a child or by one: `siginfo_t` of a signal that was taken.
@@ -87,9 +88,11 @@ pub(crate) struct Caught {
 }
 
 /// A child has exited (`asm-generic/siginfo.h`).
-pub(crate) const CLD_EXITED: i32 = 1;
-/// A child was killed by a signal; 3 if a core was dumped.
-pub(crate) const CLD_DUMPED: i32 = 3;
+const CLD_EXITED: i32 = 1;
+/// A child was killed by a signal.
+const CLD_KILLED: i32 = 2;
+/// The same, and a core was dumped.
+const CLD_DUMPED: i32 = 3;
 
 /// Takes a pending signal of `set`, and sleeps until there is one: rt_sigtimedwait(2)
 /// without a timeout.
@@ -134,7 +137,7 @@ impl Status {
     pub(crate) fn told(caught: &Caught) -> Option<Self> {
         match caught.code {
             CLD_EXITED => Some(Self::exited(caught.status)),
-            CLD_EXITED..=CLD_DUMPED => Some(Self(caught.status)),
+            CLD_KILLED..=CLD_DUMPED => Some(Self(caught.status)),
             _ => None,
         }
     }

@@ -25,8 +25,9 @@ impl<'a> Str<'a> {
         if self.first() == 0 {
             return self;
         }
+        let next = (&raw const *self.0).wrapping_add(1);
         // SAFETY: this byte isn't the zero, so there is one more.
-        Self(unsafe { &*(&raw const *self.0).add(1) })
+        Self(unsafe { &*next })
     }
 
     pub(crate) fn is_empty(self) -> bool {

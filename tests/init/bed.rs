@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Names of pause, and the Debian package's program of the same name.
-pub const THEIRS: [(&str, &str); 3] = [
+pub(crate) const THEIRS: [(&str, &str); 3] = [
     ("tini", "/usr/bin/tini"),
     ("dumb-init", "/usr/bin/dumb-init"),
     ("catatonit", "/usr/bin/catatonit"),
 ];
 
 /// pause under a name, as shim carries it.
-pub fn ours(name: &str) -> String {
+pub(crate) fn ours(name: &str) -> String {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inits");
@@ -43,7 +43,7 @@ pub fn ours(name: &str) -> String {
 }
 
 /// The witness, compiled once.
-pub fn witness() -> &'static str {
+pub(crate) fn witness() -> &'static str {
     static WITNESS: OnceLock<String> = OnceLock::new();
     WITNESS.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/init/witness.rs");
@@ -58,7 +58,7 @@ pub fn witness() -> &'static str {
 
 /// Where the init runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// As an ordinary process that leads its process group.
     Plain,
     /// As PID 1 of a PID namespace.
@@ -68,20 +68,20 @@ pub enum Place {
 }
 
 /// An init at work. Dropping it ends it.
-pub struct Run {
+pub(crate) struct Run {
     child: Option<Child>,
     output: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
     words: String,
     /// The init's process id out here.
-    pub init: Pid,
+    pub(crate) init: Pid,
 }
 
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Outcome {
-    pub status: String,
-    pub output: String,
+pub(crate) struct Outcome {
+    pub(crate) status: String,
+    pub(crate) output: String,
 }
 
 fn status(status: ExitStatus) -> String {
@@ -104,12 +104,12 @@ fn collect(mut from: impl Read + Send + 'static, to: &Arc<Mutex<String>>) -> Joi
 
 impl Run {
     /// Starts an init (its path, its flags) over a command.
-    pub fn start(place: Place, words: &[&str]) -> Self {
+    pub(crate) fn start(place: Place, words: &[&str]) -> Self {
         Self::with(place, words, &[])
     }
 
     /// The same, with variables.
-    pub fn with(place: Place, words: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn with(place: Place, words: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = match place {
             Place::Plain => Command::new(words[0]),
             Place::First => Command::new("unshare"),
@@ -161,23 +161,23 @@ impl Run {
     }
 
     /// Waits until the output has this.
-    pub fn saw(&self, text: &str) -> &Self {
+    pub(crate) fn saw(&self, text: &str) -> &Self {
         self.until(text, || self.output.lock().unwrap().contains(text).then_some(()));
         self
     }
 
     /// Waits until the output has this so many times.
-    pub fn saw_times(&self, text: &str, times: usize) {
+    pub(crate) fn saw_times(&self, text: &str, times: usize) {
         self.until(text, || (self.written().matches(text).count() == times).then_some(()));
     }
 
     /// Waits until the init has so many children.
-    pub fn until_children(&self, count: usize) {
+    pub(crate) fn until_children(&self, count: usize) {
         self.until("children", || (children(self.init).len() == count).then_some(()));
     }
 
     /// Waits until the process ignores SIGCHLD and sleeps: a pause that holds a pod.
-    pub fn until_ignored(&self) {
+    pub(crate) fn until_ignored(&self) {
         self.until("pause asleep", || {
             let status = fs::read_to_string(format!("/proc/{}/status", self.init)).ok()?;
             let ignored = u64::from_str_radix(field(&status, "SigIgn"), 16).ok()?;
@@ -187,29 +187,29 @@ impl Run {
     }
 
     /// What was written so far.
-    pub fn written(&self) -> String {
+    pub(crate) fn written(&self) -> String {
         self.output.lock().unwrap().clone()
     }
 
     /// The command's process id out here.
-    pub fn witness(&self) -> Option<Pid> {
+    pub(crate) fn witness(&self) -> Option<Pid> {
         children(self.init).first().copied()
     }
 
     /// Sends the init a signal, and waits until all of its effects are there.
-    pub fn signal(&self, signal: i32) {
+    pub(crate) fn signal(&self, signal: i32) {
         send(self.init, signal);
         self.settle();
     }
 
     /// Types.
-    pub fn press(&mut self, keys: &[u8]) {
+    pub(crate) fn press(&mut self, keys: &[u8]) {
         let input = self.child.as_mut().and_then(|child| child.stdin.as_mut());
         input.expect("a terminal").write_all(keys).expect("typing");
     }
 
     /// Waits until the init and its command sleep or are gone, and no signal is pending.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         for _ in 0..2 {
             let over = self.witness().is_none();
             for pid in [Some(self.init), self.witness()].into_iter().flatten() {
@@ -230,7 +230,7 @@ impl Run {
     }
 
     /// The letters of the states of the init and the command, as ps(1) has them.
-    pub fn states(&self) -> String {
+    pub(crate) fn states(&self) -> String {
         let state = |pid: Option<Pid>| {
             let path = format!("/proc/{}/status", pid.map_or(0, Pid::as_raw));
             let status = fs::read_to_string(path).unwrap_or_default();
@@ -240,19 +240,19 @@ impl Run {
     }
 
     /// Waits until both are in these states.
-    pub fn settle_at(&self, states: &str) {
+    pub(crate) fn settle_at(&self, states: &str) {
         self.until(states, || (self.states() == states).then_some(()));
     }
 
     /// Continues an init that has stopped along with its command.
-    pub fn kill_stop(&self) {
+    pub(crate) fn kill_stop(&self) {
         if self.states().starts_with('T') {
             self.signal(Signal::SIGCONT as i32);
         }
     }
 
     /// Waits for the end.
-    pub fn end(mut self) -> Outcome {
+    pub(crate) fn end(mut self) -> Outcome {
         let mut child = self.child.take().expect("it ends once");
         let deadline = Instant::now() + PATIENCE;
         let ended = loop {
@@ -314,7 +314,7 @@ impl Drop for Run {
 }
 
 /// Sends any signal; to nobody if it is gone.
-pub fn send(pid: Pid, signal: i32) {
+pub(crate) fn send(pid: Pid, signal: i32) {
     // Real-time signals aren't in nix's enumeration.
     match Signal::try_from(signal) {
         Ok(signal) => match kill(pid, signal) {
@@ -330,7 +330,7 @@ pub fn send(pid: Pid, signal: i32) {
 }
 
 /// Children in the order of their birth, zombies left out.
-pub fn children(pid: Pid) -> Vec<Pid> {
+pub(crate) fn children(pid: Pid) -> Vec<Pid> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let list = fs::read_to_string(path).unwrap_or_default();
     let alive = |pid: &i32| {
@@ -342,13 +342,13 @@ pub fn children(pid: Pid) -> Vec<Pid> {
 }
 
 /// A field of a file like /proc/PID/status; empty if there is none.
-pub fn field<'a>(text: &'a str, name: &str) -> &'a str {
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> &'a str {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_default().trim()
 }
 
 /// Does something for each item, several at a time; returns what came of each.
-pub fn at_once<T: Send + Sync + Ord + Clone, R: Send>(
+pub(crate) fn at_once<T: Send + Sync + Ord + Clone, R: Send>(
     items: &[T],
     work: impl Fn(&T) -> R + Sync,
 ) -> BTreeMap<T, R> {
