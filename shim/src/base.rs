@@ -15,6 +15,7 @@
 mod pinned;
 mod wish;
 
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ pub fn run(shim: &Shim, wish: &Wish) -> Result<Running> {
     container.log = wish.log;
     container.hostname.clone_from(&wish.hostname);
     container.ports.clone_from(&wish.publish);
-    container.command = if wish.pause { vec!["pause".into()] } else { Vec::new() };
+    container.command = command(wish);
     for kind in ns::SHARED {
         let own = plan.private.contains(&kind);
         let how = match own {
@@ -130,6 +131,19 @@ fn ended_well(child: Child) -> Result<()> {
     }
 }
 
+/// What is on record as the command: pause, and the command behind `--`. One that begins
+/// with a flag is pause's own words, which have their `--` where they need it.
+fn command(wish: &Wish) -> Vec<String> {
+    let words = wish.command.iter().map(|word| word.to_string_lossy().into_owned());
+    let first = wish.command.first().map(|word| word.as_encoded_bytes());
+    let begins: &[&str] = match first {
+        Some(word) if !word.starts_with(b"-") => &["pause", "--"],
+        _ => &["pause"],
+    };
+    let all = begins.iter().map(|word| (*word).to_owned()).chain(words);
+    if wish.pause { all.collect() } else { Vec::new() }
+}
+
 /// The job of a new pause.
 fn pause(shim: &Shim, container: &Container, program: bool) -> Result<Pause> {
     let what = || "prepare pause".to_owned();
@@ -143,9 +157,15 @@ fn pause(shim: &Shim, container: &Container, program: bool) -> Result<Pause> {
         false => None,
     };
     let own_mounts = program.is_some();
+    let words = container.command.iter().map(|word| CString::new(word.as_str()));
+    let words = words
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|_| Error::input("run the command", "a word of it has a zero byte inside"))?;
+    let runs = words.len() > 1;
     Ok(Pause {
         program,
-        root: own_mounts.then(|| container.ns_dir(roots)),
+        words,
+        root: (own_mounts && !runs).then(|| container.ns_dir(roots)),
         shm: Some(shm_path(shim, container)).filter(|path| own_mounts && path.exists()),
         hostname: None,
         sysctls: Vec::new(),

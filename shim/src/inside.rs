@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -29,7 +30,9 @@ const NONE: Option<&str> = None;
 pub struct Pause {
     /// The program; `None` for a pod of pinned namespaces alone.
     pub program: Option<OwnedFd>,
-    /// An empty directory, for its root to be mounted on; `None` leaves it the host's mounts.
+    /// Its words: its name, and the command that it is to run as an init.
+    pub words: Vec<CString>,
+    /// An empty directory, for its root to be mounted on; `None` leaves it the host's files.
     pub root: Option<PathBuf>,
     /// The pod's /dev/shm.
     pub shm: Option<PathBuf>,
@@ -61,6 +64,8 @@ impl Pause {
         process::close_at_exec(FIRST_OTHER);
         if let Some(root) = &self.root {
             empty_root(root, self.shm.as_deref())?;
+        } else if self.program.is_some() {
+            pods_own_mounts(self.shm.as_deref())?;
         }
         gate.pass()?;
         if let Some(name) = &self.hostname {
@@ -76,7 +81,13 @@ impl Pause {
         mask.add(Signal::SIGINT);
         mask.add(Signal::SIGTERM);
         process::restore_signals(&mask);
-        Err(Error::io("execute pause", &process::exec_held(&program, &[c"pause"])))
+        // Alone it needs no environment; what it runs has the caller's.
+        let environment = match self.words.len() {
+            0 | 1 => Vec::new(),
+            _ => std::env::vars_os().filter_map(variable).collect(),
+        };
+        let error = process::exec_held(&program, &self.words, &environment);
+        Err(Error::io("execute pause", &error))
     }
 }
 
@@ -89,6 +100,24 @@ fn redirect(log: Option<&File>) -> Result<()> {
         rustix::stdio::dup2_stderr(log).ctx(|| "redirect standard error".into())?;
     }
     Ok(())
+}
+
+/// As execve(2) takes it; what has a zero byte inside can't have come from there.
+fn variable((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<CString> {
+    CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+}
+
+/// The host's files, but for the pod's /proc and /dev/shm.
+fn pods_own_mounts(shm: Option<&Path>) -> Result<()> {
+    // Slaves: what the host unmounts is unmounted here, too, and kept busy by nobody.
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE)
+        .on(|| "make the mounts of the pod its own".into())?;
+    if let Some(shm) = shm {
+        mount(Some(shm), "/dev/shm", NONE, MsFlags::MS_BIND, NONE)
+            .on(|| "mount the pod's /dev/shm".into())?;
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), flags, NONE).on(|| "mount the pod's /proc".into())
 }
 
 /// A root with nothing of the host in it: whoever gets to /proc/1/root from inside the

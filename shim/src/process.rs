@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -273,10 +273,9 @@ pub fn exec(name: &str, program: &[u8], args: &[&str]) -> io::Error {
     }
 }
 
-/// Replaces this process by a program that is open, with an empty environment.
-pub fn exec_held(program: &OwnedFd, words: &[&CStr]) -> io::Error {
-    let none: &[CString] = &[];
-    match nix::unistd::fexecve(program, words, none) {
+/// Replaces this process by a program that is open.
+pub fn exec_held(program: &OwnedFd, words: &[CString], environment: &[CString]) -> io::Error {
+    match nix::unistd::fexecve(program, words, environment) {
         Err(errno) => errno.into(),
         Ok(never) => match never {},
     }

@@ -291,3 +291,28 @@ fn what_fails_on_the_way_is_taken_back() {
         with.is_now("one that works");
     });
 }
+
+#[test]
+fn a_command_runs_under_pause_which_is_process_1() {
+    world(Kind::User, || {
+        let before = before(true);
+        let script = "tr '\\\\0' ' ' </proc/1/cmdline; exit 7";
+        let run = format!("shim run --name job --hostname job -- sh -c \"{script}\"; echo code $?");
+        let said = ok(&run);
+        assert!(said.starts_with("pause -- sh -c "), "process 1: {said}");
+        assert!(said.ends_with("code 7"), "the command's own: {said}");
+        before.is_now("its end");
+        fails("shim run --net none -- /no/such/command", 127, "cannot execute /no/such/command");
+        fails("shim run --no-pause -- true", 2, "--no-pause");
+        before.is_now("what could not be run");
+
+        // Detached: its output is the log, a signal gets to it, and pause has flags, too.
+        let term = "trap 'echo told; exit 9' TERM; echo up; while :; do sleep 0.1; done";
+        ok(&format!("shim run -d --name job -- --grace 5s -- sh -c \"{term}\""));
+        until("it is up", || ok("shim logs job") == "up");
+        ok("shim stop job");
+        assert_eq!(ok("shim logs job"), "up\ntold");
+        ok("shim rm job");
+        before.is_now("rm");
+    });
+}

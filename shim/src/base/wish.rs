@@ -30,6 +30,8 @@ pub struct Wish {
     pub hostname: Option<String>,
     /// Whether there is a pause.
     pub pause: bool,
+    /// The command that pause runs as the pod's init; none for one that only holds it.
+    pub command: Vec<std::ffi::OsString>,
     /// Whether pause's output goes to the log.
     pub log: bool,
     /// Size of /dev/shm, in the words of tmpfs(5).

@@ -1,5 +1,7 @@
 //! `shim run`.
 
+use std::ffi::OsString;
+
 use clap::Args;
 use podkeel_netsetup::error::{Error, Result};
 
@@ -42,8 +44,12 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "SIZE", default_value = "64m")]
     shm_size: String,
     /// No process at all: the namespaces are pinned, and that is the pod
-    #[arg(long)]
+    #[arg(long, conflicts_with = "command")]
     no_pause: bool,
+    /// A command that pause runs as the pod's init; the pod ends when it does. Flags of
+    /// pause may stand before it, with a second `--` behind them
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
 }
 
 /// What `shim run` is asked for.
@@ -77,6 +83,7 @@ impl RunArgs {
             sysctls: self.sysctl,
             hostname: self.hostname,
             pause: !self.no_pause,
+            command: self.command,
             log: self.detach,
             shm_size: self.shm_size,
         };

@@ -35,6 +35,8 @@ pub fn run(shim: &Shim, wish: &Run) -> Result<i32> {
     }
     foreground::hold_signals()?;
     let (code, _) = match shim.context.go_on() {
+        // An init passes on what comes; a pause that holds a pod heeds little of it.
+        Ok(()) if !wish.base.command.is_empty() => foreground::attend(child)?,
         Ok(()) => foreground::attend_pause(child)?,
         // It came between the last look and the block.
         Err(_) => {

@@ -85,6 +85,7 @@ fn wish() -> base::Wish {
         sysctls: Vec::new(),
         hostname: None,
         pause: true,
+        command: Vec::new(),
         log: true,
         shm_size: "64m".into(),
     }
