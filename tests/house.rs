@@ -346,7 +346,9 @@ fn the_product_starts_no_programs() {
     for (name, text) in product().iter().filter(|(name, _)| !listed(STARTS, name)) {
         // A module's own tests stand at its end, and may start what they like.
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        let starts = mentions(text, START_WORDS);
+        // A command line as clap has it starts nothing.
+        let text = text.replace("clap::Command", "");
+        let starts = mentions(&text, START_WORDS);
         found.extend(starts.iter().map(|(line, word)| format!("{name}:{line}: {word}")));
     }
     fail_with(found);

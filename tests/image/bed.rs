@@ -159,12 +159,15 @@ pub(crate) const PAGE: &str =
     "mkdir -p /www && echo keel >/www/index.html && exec busybox httpd -f -p 80 -h /www";
 
 /// Asserts that what loses its parent in the pid namespace of `base` becomes a child of it, and
-/// is reaped. `exec` runs a shell's words in there.
+/// is reaped when it ends. `exec` runs a shell's words in there.
 pub(crate) fn reaps(base: &str, exec: impl Fn(&str)) {
-    let children = || super::common::sh_out(&format!("ps --ppid {base} -o stat=,comm= || true"));
+    let children = || super::common::sh_out(&format!("ps --ppid {base} -o pid= || true"));
     let before = children();
-    exec("(/bin/busybox sleep 0.7 >/dev/null 2>&1 &); true");
+    exec("(/bin/busybox sleep 1000 >/dev/null 2>&1 &); true");
     assert!(until(|| children() != before), "the orphan has another parent: {before}");
+    let now = children();
+    let orphan = now.lines().find(|pid| !before.contains(*pid)).expect("one more");
+    super::common::sh(&format!("kill -KILL {orphan}"));
     assert!(until(|| children() == before), "the orphan isn't reaped: {}", children());
 }
 

@@ -8,21 +8,21 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use clap::Command;
 use clap_complete::Shell;
 use podkeel_netsetup::error::{Context, Result};
 
 /// Prints the completions of the program of that name for a shell.
 pub fn completions(
     name: &'static str,
-    program: &Command,
+    program: &clap::Command,
     shell: Shell,
     out: &mut dyn Write,
 ) -> Result<i32> {
     // clap_complete offers hidden verbs, too, which are no user's.
-    let verbs: Vec<Command> =
+    let verbs: Vec<clap::Command> =
         program.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned().collect();
-    let mut shown = Command::new(name).args(program.get_arguments().cloned()).subcommands(verbs);
+    let mut shown =
+        clap::Command::new(name).args(program.get_arguments().cloned()).subcommands(verbs);
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut shown, name, &mut text);
     out.write_all(&text).ctx(|| "print the completions".into())?;
@@ -31,7 +31,7 @@ pub fn completions(
 
 /// Writes a page for each program and each of its verbs into a folder, which is made if it isn't
 /// there; without one, prints that of the first program.
-pub fn man(programs: Vec<Command>, dir: Option<&Path>, out: &mut dyn Write) -> Result<i32> {
+pub fn man(programs: Vec<clap::Command>, dir: Option<&Path>, out: &mut dyn Write) -> Result<i32> {
     let Some(dir) = dir else {
         let first = programs.into_iter().next().map(|program| {
             // As generate_to does it for a folder.

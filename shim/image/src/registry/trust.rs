@@ -13,9 +13,9 @@ const PER_HOST: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d"];
 /// What the system trusts (SSL_CERT_FILE and SSL_CERT_DIR before its own files), or Mozilla's
 /// list where it has none; what certs.d has for this host; and the file that the user names.
 pub(super) fn roots(host: &str, file: Option<&Path>) -> Result<RootCerts> {
-    let system = rustls_native_certs::load_native_certs();
+    let believed = rustls_native_certs::load_native_certs();
     let mut roots: Vec<Certificate<'static>> =
-        system.certs.iter().map(|found| Certificate::from_der(found).to_owned()).collect();
+        believed.certs.iter().map(|found| Certificate::from_der(found).to_owned()).collect();
     let own: Vec<PathBuf> =
         PER_HOST.iter().flat_map(|dir| certificates(&Path::new(dir).join(host))).collect();
     if roots.is_empty() && own.is_empty() && file.is_none() {
