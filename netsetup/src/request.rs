@@ -3,13 +3,14 @@
 pub mod names;
 mod publish;
 mod sysctl;
+mod vlan;
 mod wishes;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{publish::PortMapping, wishes::Wishes};
+pub use self::{publish::PortMapping, vlan::Vlan, wishes::Wishes};
 
 /// Transport protocols whose ports can be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

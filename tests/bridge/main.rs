@@ -14,4 +14,6 @@ mod packets;
 mod ports;
 mod router;
 mod show;
+mod vlan;
+mod wait;
 mod whole;

@@ -191,8 +191,14 @@ fn status_tells_the_truth() {
         plugins.ok("STATUS", &who("a"), &tiny);
         sh("ip link add br-x type dummy 2>/dev/null || ip link add br-x type veth");
         let (code, msg) =
-            plugins.fails("STATUS", &who("a"), &with(conf, json!({"bridge": "br-x"})));
+            plugins.fails("STATUS", &who("a"), &with(conf.clone(), json!({"bridge": "br-x"})));
         assert_eq!(code, 50, "{msg}");
+        sh("ip link del br-cni");
+        // With a pod that had its network by that bridge it is worse than that.
+        plugins.ok("ADD", &who("a"), &conf);
+        sh("ip link set br-cni name br-y && ip link set br-x name br-cni");
+        let (code, msg) = plugins.fails("STATUS", &who("a"), &conf);
+        assert_eq!(code, 51, "{msg}");
     });
 }
 

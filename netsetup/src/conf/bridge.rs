@@ -1,15 +1,13 @@
 //! The `bridge` plugin: a veth pair from the pod to a bridge on the host.
 
-use ipnet::IpNet;
-use serde_json::{Value, json};
-
 use super::{
     Capabilities, Dns, ipam,
     ipam::Ipam,
     json::{Fault, Object, Parsed},
     read_capabilities, read_dns,
 };
-use crate::request::{Mac, names::check_ifname};
+use crate::request::{Mac, Vlan, names::check_ifname};
+use ipnet::IpNet;
 
 /// The bridge that the reference plugin uses when none is named.
 const DEFAULT_BRIDGE: &str = "cni0";
@@ -48,6 +46,10 @@ pub struct Bridge {
     pub enable_dad: bool,
     /// The pod's end stays down. Never together with `ipam`.
     pub disable_container_interface: bool,
+    /// VLANs of the pod's port: `vlan` untagged, those of `vlanTrunk` tagged.
+    pub vlans: Vec<Vlan>,
+    /// The port stays in VLAN 1, too.
+    pub preserve_default_vlan: bool,
     /// The pod's link-layer address (`args.cni.mac`); `None` = up to the driver.
     pub mac: Option<Mac>,
     /// Where addresses come from; `None` = the link is made without any.
@@ -68,7 +70,8 @@ impl Bridge {
 }
 
 pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Bridge> {
-    refuse_what_is_missing(plugin)?;
+    // podkeel's rules are nftables': asking for them is asking for what is done.
+    read_backend(plugin, "ipMasqBackend")?;
     let bridge = plugin.text("bridge")?.unwrap_or(DEFAULT_BRIDGE);
     check_ifname(bridge)
         .map_err(|why| Fault::input(&plugin.at("bridge"), format_args!("{bridge:?} {why}")))?;
@@ -87,6 +90,8 @@ pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Bridge> {
         mac_spoof_check: plugin.flag("macspoofchk", false)?,
         enable_dad: plugin.flag("enabledad", false)?,
         disable_container_interface: plugin.flag("disableContainerInterface", false)?,
+        vlans: read_vlans(plugin)?,
+        preserve_default_vlan: plugin.flag("preserveDefaultVlan", true)?,
         mac: read_mac(plugin)?,
         ipam,
         dns: read_dns(plugin)?,
@@ -99,6 +104,11 @@ pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Bridge> {
             "cannot be together with ipam: what is down has no use for addresses",
         ));
     }
+    if read.is_gateway && read.vlans.iter().any(|vlan| vlan.access) {
+        // The bridge's own address would be in VLAN 1, where no pod of this network is.
+        let why = "together with isGateway is not supported yet: the gateway must be on the VLAN";
+        return Err(Fault::unsupported(&plugin.at("vlan"), why));
+    }
     if read.hairpin_mode && read.promisc_mode {
         // The pod's own frames would come back to it twice; the reference refuses it too.
         return Err(Fault::input(&plugin.at("promiscMode"), "cannot be together with hairpinMode"));
@@ -106,13 +116,36 @@ pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Bridge> {
     Ok(read)
 }
 
-/// The keys of the reference that ask for something podkeel does not do yet.
-fn refuse_what_is_missing(plugin: &Object) -> Parsed<()> {
-    plugin.refuse("vlan", json!(0))?;
-    plugin.refuse("vlanTrunk", Value::Null)?;
-    plugin.refuse("preserveDefaultVlan", json!(true))?;
-    // podkeel's rules are nftables': asking for them is asking for what is done.
-    read_backend(plugin, "ipMasqBackend")
+/// The largest VLAN id; 4095 is reserved (IEEE 802.1Q).
+const VLAN_MAX: u32 = 4094;
+
+/// `vlan`, and `vlanTrunk`: a list of `{"id": 5}` and `{"minID": 10, "maxID": 20}`.
+fn read_vlans(plugin: &Object) -> Parsed<Vec<Vlan>> {
+    let id = |keys: &Object, key: &str, min: u32| -> Parsed<Option<u16>> {
+        let Some(id) = keys.number(key)? else { return Ok(None) };
+        match u16::try_from(id).ok().filter(|_| (min..=VLAN_MAX).contains(&id)) {
+            Some(id) => Ok(Some(id)),
+            None => {
+                let why = format_args!("{id} is no VLAN: {min} to {VLAN_MAX}").to_string();
+                Err(Fault::input(&keys.at(key), why))
+            }
+        }
+    };
+    let own = id(plugin, "vlan", 0)?.filter(|id| *id != 0);
+    let mut vlans: Vec<Vlan> =
+        own.map(|id| Vlan { first: id, last: id, access: true }).into_iter().collect();
+    for node in plugin.array("vlanTrunk")? {
+        let entry = node.object()?;
+        let range = (id(&entry, "minID", 1)?, id(&entry, "maxID", 1)?);
+        match (range, id(&entry, "id", 1)?) {
+            ((None, None), Some(id)) => vlans.push(Vlan { first: id, last: id, access: false }),
+            ((Some(first), Some(last)), None) if first <= last => {
+                vlans.push(Vlan { first, last, access: false });
+            }
+            _ => return Err(node.fault("must have an id, or a minID and a maxID that is no less")),
+        }
+    }
+    Ok(vlans)
 }
 
 /// Which of the kernel's tables the reference writes its rules to. podkeel's are always

@@ -88,6 +88,8 @@ fn the_built_in_network() {
         mac_spoof_check: false,
         enable_dad: false,
         disable_container_interface: false,
+        vlans: Vec::new(),
+        preserve_default_vlan: true,
         mac: None,
         ipam: Some(Ipam::HostLocal(ipam)),
         dns: None,

@@ -28,11 +28,17 @@ pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
     let veth = veth(request, conf, facts);
     // The guard is there before the pod can send anything.
     let sender = Object::Sender { link: veth.name.clone(), mac: veth.peer_mac };
+    let vlans = Object::Vlans {
+        link: veth.name.clone(),
+        tags: conf.vlans.clone(),
+        default: conf.preserve_default_vlan,
+    };
     common(request, plan, Object::Up { link: conf.bridge.clone() })
         .when(conf.mac_spoof_check, |plan| {
             plan.share(Phase::Close, Object::Guard).own(Phase::Close, Side::Host, sender)
         })
         .own(Phase::Build, Side::Host, Object::Veth(veth))
+        .when(!conf.vlans.is_empty(), |plan| plan.own(Phase::Build, Side::Host, vlans))
 }
 
 /// What pods share: it goes with the last of them, unless the reference would leave it.
@@ -53,16 +59,18 @@ fn mtu(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Option<u32> {
 
 fn bridge(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Bridge {
     let name = conf.bridge.clone();
+    let vlan_filtering = !conf.vlans.is_empty();
     // What is there already keeps what it has.
     match facts.bridge.as_ref().filter(|b| request.as_plugin || !b.ours) {
         Some(BridgeFacts { mac: Some(mac), .. }) => {
-            Bridge { name, mac: *mac, mtu: None, promisc: false }
+            Bridge { name, mac: *mac, mtu: None, promisc: false, vlan_filtering }
         }
         _ => Bridge {
             mac: names::bridge_mac(&name, &facts.machine),
             name,
             mtu: mtu(request, conf, facts),
             promisc: conf.promisc_mode,
+            vlan_filtering,
         },
     }
 }

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::kernel::ruleset::{self, Entry, TABLE};
 use crate::kernel::{forward, guard};
 use crate::names;
+use crate::request::Vlan;
 
 /// What is there of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -66,6 +67,7 @@ pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
         Object::Member { .. } => find_member(world, step),
         Object::Neigh { .. } => find_neigh(world, step),
         Object::Announced { .. } => Ok(Found::Same),
+        Object::Vlans { link, tags, default } => find_vlans(world, link, tags, *default),
         Object::Up { link } => Ok(match world.rtnl(step.at)?.link(link)? {
             None => Found::Absent,
             Some(link) if link.up() => Found::Same,
@@ -162,6 +164,9 @@ fn find_bridge(world: &mut World, bridge: &Bridge) -> Result<Found> {
     if kind != "bridge" {
         return Ok(Found::Differs(format!("{} is a {kind}, not a bridge", bridge.name)));
     }
+    if bridge.vlan_filtering && !link.vlan_filtering {
+        return Ok(Found::Differs(format!("{} carries all VLANs to all ports", bridge.name)));
+    }
     // A bridge of somebody else's is taken as it is.
     if link.alias != Some(world.mark.shared()) {
         return Ok(Found::Same);
@@ -218,6 +223,21 @@ fn find_veth(world: &mut World, veth: &Veth) -> Result<Found> {
                 wrong.push(format!("the mtu of {} is {}", veth.peer, inner.mtu));
             }
         }
+    }
+    Ok(of_list(wrong))
+}
+
+fn find_vlans(world: &mut World, link: &str, tags: &[Vlan], default: bool) -> Result<Found> {
+    let Some(info) = world.host.link(link)? else { return Ok(Found::Absent) };
+    let there = world.host.vlans(info.index)?;
+    let mut wrong: Vec<String> = Vec::new();
+    for tag in tags {
+        let lacks = (tag.first..=tag.last).find(|id| !there.contains(&(*id, tag.access)));
+        wrong.extend(lacks.map(|id| format!("it doesn't carry VLAN {id} as it should")));
+    }
+    let asks_for_1 = tags.iter().any(|tag| (tag.first..=tag.last).contains(&1));
+    if !default && !asks_for_1 && there.iter().any(|(id, _)| *id == 1) {
+        wrong.push("it carries VLAN 1, the default one".into());
     }
     Ok(of_list(wrong))
 }

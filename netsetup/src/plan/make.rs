@@ -7,6 +7,7 @@ use podkeel_wire::Batch;
 use podkeel_wire::rt::{self, Link};
 
 use super::find::{Found, find};
+use super::make_bridge::make_bridge;
 use super::make_device;
 use super::make_nft::{make_forward, make_nft};
 use super::object::{LinkAttr, Object, RouteAttrs, Side, Veth};
@@ -14,7 +15,7 @@ use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::ruleset::Entry;
 use crate::kernel::socket::Refusal;
-use crate::request::Mac;
+use crate::request::{Mac, Vlan};
 
 /// Which steps of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,7 +207,7 @@ fn make_links(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped
         if by_itself(&step.what) {
             flush(world, side, &mut pending, steps)?;
             match &step.what {
-                Object::Bridge(bridge) => make_device::make_bridge(world, bridge)?,
+                Object::Bridge(bridge) => make_bridge(world, bridge)?,
                 Object::Device(device) => make_device::make_device(world, step, device)?,
                 Object::Lent(lent) => make_device::lend(world, step, lent)?,
                 _ => {}
@@ -217,6 +218,7 @@ fn make_links(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped
         // Addresses and routes want an index, and it may be about to be learnt.
         let needs = match &step.what {
             Object::Addr { link, .. }
+            | Object::Vlans { link, .. }
             | Object::NoAddr { link, .. }
             | Object::Neigh { link, .. }
             | Object::Member { link, .. }
@@ -241,6 +243,16 @@ fn by_itself(what: &Object) -> bool {
 fn write(world: &mut World, batch: &mut Batch, step: &Step) -> Result<()> {
     match &step.what {
         Object::Veth(veth) => write_veth(world, batch, veth)?,
+        Object::Vlans { link, tags, default } => {
+            let index = world.rtnl(step.at)?.index(link)?;
+            if !default {
+                let one = rt::PortVlan { first: 1, last: 1, access: false };
+                rt::del_vlan(batch, index, &one);
+            }
+            for Vlan { first, last, access } in tags.iter().copied() {
+                rt::add_vlan(batch, index, &rt::PortVlan { first, last, access });
+            }
+        }
         Object::Up { link } => {
             rt::new_link(
                 batch,

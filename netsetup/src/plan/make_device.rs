@@ -1,11 +1,11 @@
-//! make, of bridges, of links by themselves and of links that are lent.
+//! make, of links by themselves and of links that are lent.
 
 use std::os::fd::{AsFd, AsRawFd};
 
 use podkeel_wire::rt::{self, Link, LinkInfo};
 
 use super::device::{Device, DeviceKind, Lent};
-use super::object::{Bridge, Object, Side};
+use super::object::{Object, Side};
 use super::{Step, World};
 use crate::conf::Tap;
 use crate::error::{Error, Kind, Result};
@@ -188,47 +188,5 @@ pub(super) fn announce(world: &mut World, step: &Step) -> Result<()> {
         (Side::Pod, None) => Ok(()),
         (Side::Host, _) => tell(),
     };
-    Ok(())
-}
-
-/// A bridge is made under a hashed name and gets its own name and its mark in
-/// one message: killed in between, it is known by the hash.
-pub(super) fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
-    let unnamed = world.mark.unnamed();
-    let shared = world.mark.shared();
-    let what = || format!("add bridge {}", bridge.name);
-    let mut batch = world.host.socket.batch();
-    let link = Link {
-        name: Some(&unnamed),
-        mac: Some(bridge.mac.0),
-        kind: rt::Kind::Bridge,
-        ..Link::default()
-    };
-    rt::new_link(&mut batch, rt::CREATE, &link);
-    rt::get_link(&mut batch, &unnamed);
-    let mut made = None;
-    let refused =
-        world.host.socket.exchange(batch, |m| made = made.take().or(rt::LinkInfo::read(m)))?;
-    if let Some(refusal) = refused.first() {
-        return Err(refusal.error(what()));
-    }
-    let mut made = made.ok_or_else(|| Error::new(Kind::Failed, what(), "it vanished"))?;
-    let mut batch = world.host.socket.batch();
-    let link = Link {
-        index: made.index,
-        name: Some(&bridge.name),
-        alias: Some(&shared),
-        promisc: bridge.promisc.then_some(true),
-        // Given when a bridge is made, or given again, an mtu doesn't stick: it
-        // would follow the ports' from then on (br_mtu_auto_adjust).
-        mtu: bridge.mtu,
-        ..Link::default()
-    };
-    rt::new_link(&mut batch, rt::REQUEST, &link);
-    if let Some(refusal) = world.host.socket.exchange(batch, |_| {})?.first() {
-        return Err(refusal.error(what()));
-    }
-    made.name.clone_from(&bridge.name);
-    world.host.learn(&made);
     Ok(())
 }

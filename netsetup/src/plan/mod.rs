@@ -18,6 +18,7 @@ mod device;
 mod find;
 mod find_device;
 mod make;
+mod make_bridge;
 mod make_device;
 mod make_nft;
 mod object;

@@ -14,7 +14,7 @@ use crate::ipam::Lease;
 use crate::kernel::forward;
 use crate::kernel::ruleset::Entry;
 use crate::kernel::sysctl::dotted;
-use crate::request::Mac;
+use crate::request::{Mac, Vlan};
 
 /// A kernel object (or a file, for a lease), by name. Never an index: names
 /// are what a record can carry over a crash.
@@ -63,6 +63,15 @@ pub enum Object {
         link: String,
         /// The addresses.
         addresses: Vec<IpAddr>,
+    },
+    /// What a bridge's port carries, of all VLANs.
+    Vlans {
+        /// The port.
+        link: String,
+        /// The VLANs.
+        tags: Vec<Vlan>,
+        /// Whether VLAN 1, which the kernel gives every port, stays.
+        default: bool,
     },
     /// A link that is up.
     Up {
@@ -232,6 +241,9 @@ pub struct Bridge {
     pub mtu: Option<u32>,
     /// IFF_PROMISC.
     pub promisc: bool,
+    /// Its ports carry the VLANs alone that they are given.
+    #[serde(default)]
+    pub vlan_filtering: bool,
 }
 
 /// A pair of Ethernet devices: one end here, the other in the pod.
@@ -317,6 +329,7 @@ impl Object {
     pub fn link(&self) -> Option<&str> {
         match self {
             Object::Up { link }
+            | Object::Vlans { link, .. }
             | Object::Addr { link, .. }
             | Object::Settled { link }
             | Object::NoAddr { link, .. }
@@ -360,6 +373,11 @@ impl fmt::Display for Object {
                 write!(f, "fdb {mac} dst {ip} dev {link}")
             }
             Object::Announced { link, .. } => write!(f, "neighbours of {link} told of it"),
+            Object::Vlans { link, tags, default } => {
+                let tags: Vec<String> = tags.iter().map(Vlan::to_string).collect();
+                let rest = if *default { "" } else { ", not the default one" };
+                write!(f, "VLANs of {link}: {}{rest}", tags.join(", "))
+            }
             Object::Up { link } => write!(f, "link {link} up"),
             Object::Addr { link, address, .. } => write!(f, "address {address} dev {link}"),
             Object::Settled { link } => write!(f, "addresses of {link} that nobody else has"),

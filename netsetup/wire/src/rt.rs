@@ -11,10 +11,12 @@ use crate::{Attrs, Batch, Message, Msg, attrs};
 mod device;
 mod neigh;
 mod route;
+mod vlan;
 
 pub use device::{Device, Vxlan};
 pub use neigh::{Neigh, dump_neighs, new_neigh};
 pub use route::{Route, RouteInfo, del_route, dump_routes, new_route};
+pub use vlan::{PortVlan, add_vlan, del_vlan, dump_vlans, read_vlans};
 
 /// The protocol number that our routes and addresses carry (RTA rtm_protocol,
 /// IFA_PROTO), so that they are told from everybody else's. linux/rtnetlink.h
@@ -66,6 +68,9 @@ pub struct Link<'a> {
     pub kind: Kind<'a>,
     /// What it is as a bridge's port.
     pub port: Option<Port>,
+    /// IFLA_BR_VLAN_FILTERING, of a bridge that is made: ports carry the VLANs that they
+    /// are given, and no others.
+    pub vlan_filtering: bool,
 }
 
 /// IFLA_INFO_KIND with its data.
@@ -161,7 +166,12 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
     }
     match link.kind {
         Kind::Existing => {}
-        Kind::Bridge => m.nest(libc::IFLA_LINKINFO, |m| m.attr(libc::IFLA_INFO_KIND, b"bridge")),
+        Kind::Bridge => m.nest(libc::IFLA_LINKINFO, |m| {
+            m.attr(libc::IFLA_INFO_KIND, b"bridge");
+            if link.vlan_filtering {
+                m.nest(libc::IFLA_INFO_DATA, |m| m.u8(BR_VLAN_FILTERING, 1));
+            }
+        }),
         Kind::Device(device) => m.nest(libc::IFLA_LINKINFO, |m| device.write(m)),
         Kind::Veth(peer) => m.nest(libc::IFLA_LINKINFO, |m| {
             m.attr(libc::IFLA_INFO_KIND, b"veth");
@@ -185,6 +195,7 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
 
 /// linux/veth.h: VETH_INFO_PEER. Neither libc nor linux-raw-sys has it.
 pub(crate) const VETH_INFO_PEER: u16 = 1;
+const BR_VLAN_FILTERING: u16 = raw::IFLA_BR_VLAN_FILTERING as u16;
 const BRPORT_MODE: u16 = raw::IFLA_BRPORT_MODE as u16;
 const BRPORT_ISOLATED: u16 = raw::IFLA_BRPORT_ISOLATED as u16;
 
@@ -307,6 +318,8 @@ pub struct LinkInfo {
     pub device: Option<Device>,
     /// What it is as a bridge's port.
     pub port: Port,
+    /// Of a bridge: whether its ports carry the VLANs alone that they are given.
+    pub vlan_filtering: bool,
 }
 
 impl LinkInfo {
@@ -343,6 +356,8 @@ impl LinkInfo {
         self.kind = info.find(libc::IFLA_INFO_KIND).map(text_of);
         let data = attrs(info.find(libc::IFLA_INFO_DATA).unwrap_or(&[]));
         self.device = self.kind.as_deref().and_then(|kind| Device::read(kind, &data));
+        self.vlan_filtering = self.kind.as_deref() == Some("bridge")
+            && data.find(BR_VLAN_FILTERING).is_some_and(|on| on.first() == Some(&1));
         if info.find(libc::IFLA_INFO_SLAVE_KIND).is_some_and(|k| text_of(k) == "bridge") {
             let data = attrs(info.find(libc::IFLA_INFO_SLAVE_DATA).unwrap_or(&[]));
             let bit = |kind| data.find(kind).and_then(|b| b.first()).map(|b| *b != 0);

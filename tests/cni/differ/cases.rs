@@ -162,6 +162,7 @@ fn bridge() -> Vec<Case> {
         one(json!({"isGateway": true}), "ADD twice").verbs(&["ADD", "ADD", "DEL"]),
         one(json!({"unknown": 7}), "an unknown key"),
         one(json!({"vlan": 0}), "vlan of 0"),
+        one(json!({"vlan": 100}), "a VLAN on a kernel without"),
     ]);
     all
 }

@@ -59,11 +59,31 @@ fn what_asks_for_nothing_is_accepted() {
 }
 
 #[test]
+fn vlans_of_a_port() {
+    let of = |first, last, access| crate::request::Vlan { first, last, access };
+    let trunk = r#", "vlan": 7, "vlanTrunk": [{"id": 9}, {"minID": 20, "maxID": 29}],
+        "preserveDefaultVlan": false"#;
+    let read = bridge(trunk).unwrap();
+    assert_eq!(read.vlans, [of(7, 7, true), of(9, 9, false), of(20, 29, false)]);
+    assert!(!read.preserve_default_vlan);
+    for (keys, why) in [
+        (r#", "vlan": 4095"#, "vlan: 4095 is no VLAN: 0 to 4094"),
+        (r#", "vlanTrunk": [{"id": 0}]"#, "vlanTrunk[0].id: 0 is no VLAN: 1 to 4094"),
+        (
+            r#", "vlanTrunk": [{"minID": 9, "maxID": 8}]"#,
+            "vlanTrunk[0]: must have an id, or a minID and a maxID that is no less",
+        ),
+    ] {
+        assert_error(bridge(keys), Kind::Input, &format!("{NAMED}plugins[0].{why}"));
+    }
+    let why = "vlan: together with isGateway is not supported yet: the gateway must be on the VLAN";
+    let keys = r#", "vlan": 7, "isGateway": true"#;
+    assert_error(bridge(keys), Kind::Unsupported, &format!("{NAMED}plugins[0].{why}"));
+}
+
+#[test]
 fn what_is_not_done_yet_is_refused() {
     for (kind, key, value) in [
-        ("bridge", "vlan", "7"),
-        ("bridge", "vlanTrunk", r#"[{"id":7}]"#),
-        ("bridge", "preserveDefaultVlan", "false"),
         ("bridge", "runtimeConfig", r#"{"mac":"02:00:00:00:00:07"}"#),
         ("portmap", "conditionsV4", r#"["-s","10.0.0.0/8"]"#),
         ("portmap", "conditionsV6", r#"["-s","fd00::/8"]"#),

@@ -123,6 +123,38 @@ fn links_are_made_as_ip_makes_them() {
     });
 }
 
+/// These are all that a kernel without VLAN filtering can be asked: it refuses them.
+#[test]
+fn vlans_of_ports_are_as_bridge_has_them() {
+    let of = |first, last, access| rt::PortVlan { first, last, access };
+    let named: &[Named] = &[Named { lines: &["-26 {", "+26 { NLA_F_NESTED"], why: FLAGGED }];
+    for (golden, vlan) in [
+        ("vlan-add-access", of(100, 100, true)),
+        ("vlan-add-tagged", of(200, 200, false)),
+        ("vlan-add-range", of(300, 310, false)),
+    ] {
+        let ours = batch(|b| rt::add_vlan(b, 11, &vlan));
+        check(Case { golden, schema: LINK, ours, named });
+    }
+    let ours = batch(|b| rt::del_vlan(b, 11, &of(1, 1, false)));
+    check(Case { golden: "vlan-del", schema: LINK, ours, named });
+    check(Case {
+        golden: "vlan-filtering",
+        schema: LINK,
+        ours: new_link(&Link {
+            index: 20,
+            name: Some("br1"),
+            kind: Kind::Bridge,
+            vlan_filtering: true,
+            ..Link::default()
+        }),
+        named: &[Named {
+            lines: &["-18 {", "+18 { NLA_F_NESTED", "-18.2 {", "+18.2 { NLA_F_NESTED"],
+            why: FLAGGED,
+        }],
+    });
+}
+
 const PORT: &[Named] = &[
     Named {
         lines: &["-18 {", "+18 { NLA_F_NESTED", "-18.5 {", "+18.5 { NLA_F_NESTED"],

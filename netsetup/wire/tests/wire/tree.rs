@@ -25,7 +25,7 @@ impl Schema for Rtnl {
     }
     fn nested(&self, path: &str, _: bool) -> Option<usize> {
         match path {
-            "18" | "18.2" | "18.5" => Some(0),
+            "18" | "18.2" | "18.5" | "26" => Some(0),
             "18.2.1" => Some(16),
             _ => None,
         }

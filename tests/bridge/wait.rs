@@ -1,0 +1,51 @@
+//! Who waits for what the kernel does after a link is gone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::bed::{add, netsetup};
+use super::common::{Kind, ns_add, sh_out, world};
+
+/// Processes of netsetup, by their directory in /proc.
+fn waiting() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    let named =
+        |path: &Path| fs::read_to_string(path.join("comm")).is_ok_and(|n| n == "netsetup\n");
+    entries.map(|entry| entry.path()).filter(|path| named(path)).collect()
+}
+
+/// The process that waits has nothing of its caller's open, and goes by itself.
+#[test]
+fn a_deleted_link_is_waited_for_by_nobody_who_asks() {
+    world(Kind::User, || {
+        let mut caught = 0;
+        for round in 0..8 {
+            let name = format!("p{round}");
+            ns_add(&name);
+            add(&format!("bridge --netns /run/netns/{name}"));
+            // Returns when the pipes are closed: whoever lives on has none of them.
+            netsetup(&format!("del bridge --netns /run/netns/{name}"));
+            assert!(!sh_out("ip -br link").contains("pk"), "it is gone");
+            for process in waiting() {
+                // One that ends just now has neither.
+                let Ok(cwd) = fs::read_link(process.join("cwd")) else { continue };
+                let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+                let files = files.filter_map(|entry| fs::read_link(entry.path()).ok());
+                let files: Vec<_> = files.map(|to| to.display().to_string()).collect();
+                let sockets = files.iter().filter(|to| to.starts_with("socket:")).count();
+                assert!(
+                    cwd == Path::new("/") && files.len() <= 2 && sockets == files.len(),
+                    "{files:?}"
+                );
+                caught += 1;
+            }
+        }
+        assert!(caught > 0, "the kernel made nobody wait: then this is needless");
+        let end = Instant::now() + Duration::from_secs(10);
+        while !waiting().is_empty() {
+            assert!(Instant::now() < end, "{:?} stay: {}", waiting(), sh_out("ps -ef"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+}
