@@ -21,6 +21,7 @@ pub(super) const OLDEST: On = On {
     release: "bullseye",
     run: &[
         "bridge::check::what_is_not_there_cannot_be_checked",
+        "bridge::vlan::",
         "bridge::ports::a_published_port_is_reached_from_everywhere",
         "bridge::whole::both_families_leave_nothing",
         "drivers::vm::",
@@ -56,6 +57,7 @@ pub(super) const RECENT: On = On {
     label: "6.12",
     release: "trixie",
     run: &[
+        "bridge::vlan::",
         "bridge::whole::a_pod_that_is_gone_is_taken_away_by_its_name",
         "drivers::vm::",
         "hook::life::a_second_bundle_joins_by_path",

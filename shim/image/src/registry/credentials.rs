@@ -92,10 +92,10 @@ fn files() -> Vec<PathBuf> {
 impl File {
     fn login(&self, registry: &str, repository: &str) -> Result<Option<Login>> {
         let server = if registry == "docker.io" { DOCKER_HUB } else { registry };
-        if let Some(helper) = self.cred_helpers.get(registry).or(self.creds_store.as_ref()) {
-            if let Some(login) = ask(helper, server)? {
-                return Ok(Some(login));
-            }
+        if let Some(helper) = self.cred_helpers.get(registry).or(self.creds_store.as_ref())
+            && let Some(login) = ask(helper, server)?
+        {
+            return Ok(Some(login));
         }
         let mut keys = vec![server.to_owned()];
         // podman may have a login for part of a registry: the longest name counts.
