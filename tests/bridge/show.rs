@@ -137,7 +137,7 @@ fn what_cannot_be_added_is_not_explained_either() {
         let before = dump(&all);
         for (words, code, why) in [
             ("dual --netns /run/netns/a", 4, "the host has a route to 10.90.3.0/24 over old"),
-            ("none --netns /run/netns/a", 5, "none"),
+            ("nowhere --netns /run/netns/a", 5, "nowhere"),
             ("bridge --netns /run/netns/none", 5, "/run/netns/none"),
             ("bridge --netns /etc/passwd", 2, "/etc/passwd"),
             ("bridge --netns /proc/self/ns/net", 2, "the host's own network namespace"),
