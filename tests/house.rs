@@ -4,8 +4,7 @@
 //! unsafe            only in UNSAFE; leaf crates forbid it outright
 //! programs          the product starts none, but for what stands in STARTS
 //! rooms             wire <- kernel <- plan <- {driver, meta} <- verbs <- front <- shim
-//! files             short enough to be read at one sitting
-//! text              speaks of the project alone
+//! files, text       short enough to be read at one sitting; of the project alone
 //! ```
 //!
 //! The source is cut into words first: what stands in a comment or in a string is
@@ -25,8 +24,8 @@ const UNSAFE: &[(&str, &str)] = &[
     ("shim/monitor/", "a program without a C library"),
     ("tests/common/raw.rs", "ptrace and waitpid of the harness"),
     ("tests/pause/helper.rs", "a program under test that is built without any crate"),
-    ("tests/init/witness.rs", "a program under test that is built without any crate"),
-    ("tests/shim/helper.rs", "a member of a pod that is built without any crate"),
+    ("tests/init/witness.rs", "the same"),
+    ("tests/shim/helper.rs", "a member of a pod, the same"),
 ];
 
 /// Which files of the product may start another program, and which one.

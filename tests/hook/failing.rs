@@ -28,8 +28,8 @@ fn a_failing_hook_leaves_the_host_as_it_was() {
                 ("--network dual", "publish", "8080:80", "taken by bridge/taker/eth0"),
                 ("", "publish", "8081:80", "on the host listens there"),
                 ("", "ip", "10.89.0.2", "10.89.0.2"),
-                ("", "network", "none", "none"),
-                ("", "network", "bridge,none", "none"),
+                ("", "network", "nowhere", "nowhere"),
+                ("", "network", "bridge,nowhere", "nowhere"),
                 ("", "network", "bridge,bridge", "bridge is named twice"),
             ] {
                 let stages = &["prestart", "createRuntime", "poststop"];

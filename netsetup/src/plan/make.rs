@@ -7,7 +7,7 @@ use podkeel_wire::Batch;
 use podkeel_wire::rt::{self, Link};
 
 use super::find::{Found, find};
-use super::make_bridge::make_bridge;
+use super::make_bridge::{make_bridge, write_vlans};
 use super::make_device;
 use super::make_nft::{make_forward, make_nft};
 use super::object::{LinkAttr, Object, RouteAttrs, Side, Veth};
@@ -15,7 +15,7 @@ use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::ruleset::Entry;
 use crate::kernel::socket::Refusal;
-use crate::request::{Mac, Vlan};
+use crate::request::Mac;
 
 /// Which steps of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,14 +244,7 @@ fn write(world: &mut World, batch: &mut Batch, step: &Step) -> Result<()> {
     match &step.what {
         Object::Veth(veth) => write_veth(world, batch, veth)?,
         Object::Vlans { link, tags, default } => {
-            let index = world.rtnl(step.at)?.index(link)?;
-            if !default {
-                let one = rt::PortVlan { first: 1, last: 1, access: false };
-                rt::del_vlan(batch, index, &one);
-            }
-            for Vlan { first, last, access } in tags.iter().copied() {
-                rt::add_vlan(batch, index, &rt::PortVlan { first, last, access });
-            }
+            write_vlans(batch, world.rtnl(step.at)?.index(link)?, tags, *default);
         }
         Object::Up { link } => {
             rt::new_link(

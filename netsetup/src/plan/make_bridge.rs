@@ -1,10 +1,12 @@
-//! Making a bridge.
+//! make, of a bridge and of what its ports carry.
 
+use podkeel_wire::Batch;
 use podkeel_wire::rt::{self, Link};
 
 use super::World;
 use super::object::Bridge;
 use crate::error::{Error, Kind, Result};
+use crate::request::Vlan;
 
 /// A bridge is made under a hashed name and gets its own name and its mark in
 /// one message: killed in between, it is known by the hash.
@@ -51,4 +53,14 @@ pub(super) fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
     made.name.clone_from(&bridge.name);
     world.host.learn(&made);
     Ok(())
+}
+
+/// The VLANs of a port; without `default` not the one that the kernel gives it.
+pub(super) fn write_vlans(batch: &mut Batch, port: u32, tags: &[Vlan], default: bool) {
+    if !default {
+        rt::del_vlan(batch, port, &rt::PortVlan { first: 1, last: 1, access: false });
+    }
+    for Vlan { first, last, access } in tags.iter().copied() {
+        rt::add_vlan(batch, port, &rt::PortVlan { first, last, access });
+    }
 }

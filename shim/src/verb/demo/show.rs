@@ -214,13 +214,28 @@ fn picture(shim: &Shim) -> Result<()> {
     Ok(())
 }
 
+/// What was detached is ours by now: this is process 1. Who waits for the end of a deleted
+/// link in the kernel has some milliseconds to go.
+fn reap_all() {
+    let end = Instant::now() + Duration::from_secs(5);
+    let any = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+    while let Ok(status) = waitpid(None, Some(any)) {
+        if status != WaitStatus::StillAlive {
+            continue;
+        }
+        if Instant::now() > end {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Everything goes, and that is looked at, not said.
 fn take_away(shim: &Shim) -> Result<()> {
     println!("$ shim rm -f pod");
     verbs::del_container(&shim.context, "other-host", None)?;
     life::remove(shim, "pod", true)?;
-    // What was detached is ours by now: this is process 1.
-    while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|s| s != WaitStatus::StillAlive) {}
+    reap_all();
     let left = verbs::gc::gc(&shim.context, true)?;
     let links =
         fs::read_to_string("/proc/self/net/dev").ctx(|| "list the links that are left".into())?;
