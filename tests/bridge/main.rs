@@ -6,6 +6,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../common/by_hand.rs"]
+mod by_hand;
+
 mod bed;
 mod calls;
 mod check;

@@ -9,6 +9,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../common/by_hand.rs"]
+mod by_hand;
+
 mod bed;
 #[path = "../cni/call.rs"]
 #[allow(dead_code, reason = "the tests of plugins use all of it")]
