@@ -1,9 +1,12 @@
 //! Builds what cargo can't say in Cargo.toml, in four steps: it refuses flags
 //! that would make the programs need shared libraries, lays out `pause`,
-//! compiles what `shim` carries (`pause` once more, and its monitor), and stamps the version.
+//! compiles what `shim` carries (`pause` once more, its monitor, and what the kernel enters
+//! it at), and stamps the version.
 //!
 //! For the programs and the tests of this package it sets
 //! - `PODKEEL_PAUSE`, `PODKEEL_MONITOR`: the paths of the carried programs, for `include_bytes!`,
+//! - `PODKEEL_START`: the path of the code that the kernel enters shim at, for its text,
+//! - `PODKEEL_START_FLAGS`: how that is compiled, for the test that does it for another address,
 //! - `PODKEEL_PAUSES`: Rust code, an array of the pauses for images, by architecture,
 //! - `PODKEEL_COMMIT`, `PODKEEL_COMPILER`: what a release build is made of, for provenance,
 //! - `PODKEEL_VERSION`: the version and which build of it this is,
@@ -27,6 +30,20 @@ const PAUSE_LINK_ARGS: [&str; 8] = [
     "-Wl,-z,norelro",
     "-Wl,-z,noexecstack",
 ];
+
+/// How the code that shim's file is entered at is linked: as pause is, and without a format.
+const START_LINK_ARGS: [&str; 6] = [
+    "-nostartfiles",
+    "-nostdlib",
+    "-static",
+    "-no-pie",
+    "-Wl,--build-id=none",
+    "-Wl,--oformat=binary",
+];
+
+/// How it is compiled, where that isn't as pause: it may lie at any address, and has no table
+/// of addresses, of which `core`'s own way of being compiled would bring one in.
+const START_CODEGEN: [&str; 3] = ["relocation-model=pie", "relro-level=off", "lto=off"];
 
 /// How the carried programs are compiled, in development builds too: as the release
 /// profile in Cargo.toml, with what `.cargo/static-rustc` adds, compiles
@@ -52,7 +69,9 @@ const CODEGEN: [&str; 2] = ["-C", "--codegen"];
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=pause");
+    println!("cargo::rerun-if-changed=shim/arch");
     println!("cargo::rerun-if-changed=shim/monitor");
+    println!("cargo::rerun-if-changed=shim/start");
     match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
@@ -78,6 +97,7 @@ fn build() -> Result<(), String> {
     let args = [args, vec!["-Wl,-e,monitor_start".to_string()]].concat();
     let monitor = carry(&root, "monitor", "shim/monitor/main.rs", &args)?;
     println!("cargo::rustc-env=PODKEEL_MONITOR={}", monitor.display());
+    start(&root)?;
     println!("cargo::rustc-env=PODKEEL_RUSTC={}", var("RUSTC")?);
     let commit = commit(&root)?;
     println!("cargo::rustc-env=PODKEEL_VERSION={}", version(commit.as_deref())?);
@@ -172,9 +192,13 @@ fn pause_link_args(root: &Path) -> Vec<String> {
 /// carried: cargo links it after, or beside, the program that would carry it.
 /// Of the user's flags only those count that say where the tools are.
 fn carry(root: &Path, name: &str, main: &str, link_args: &[String]) -> Result<PathBuf, String> {
+    compile(name, name, root.join(main), &var("TARGET")?, &tools()?, &flags(link_args))
+}
+
+/// The flags that say which tools the user has chosen.
+fn tools() -> Result<Vec<String>, String> {
     let linker = var("RUSTC_LINKER").map(|linker| format!("-Clinker={linker}"));
-    let tools: Vec<String> = linker.into_iter().chain(tool_flags(&rustflags())).collect();
-    compile(name, name, root.join(main), &var("TARGET")?, &tools, link_args)
+    Ok(linker.into_iter().chain(tool_flags(&rustflags())).collect())
 }
 
 /// Compiles a program as [`PAUSE_CODEGEN`] says, into the file of that name in OUT_DIR.
@@ -184,14 +208,14 @@ fn compile(
     main: PathBuf,
     target: &str,
     tools: &[String],
-    link_args: &[String],
+    options: &[String],
 ) -> Result<PathBuf, String> {
     let program = PathBuf::from(var("OUT_DIR")?).join(file);
     let mut rustc = Command::new(var("RUSTC")?);
     rustc.args(["--crate-name", name, "--crate-type", "bin", "--edition", "2024"]);
     rustc.args(["--target", target]).arg("-o").arg(&program);
     rustc.args(tools);
-    rustc.args(flags(link_args));
+    rustc.args(options);
     rustc.arg(main);
 
     let output = rustc.output().map_err(|error| format!("cannot run {rustc:?}: {error}"))?;
@@ -200,6 +224,28 @@ fn compile(
         return Err(format!("cannot compile the {file} that shim carries: {}", output.status));
     }
     Ok(program)
+}
+
+/// Compiles the code that shim's file is entered at, of bytes that may lie anywhere, and has
+/// the linker enter it there.
+fn start(root: &Path) -> Result<(), String> {
+    let script = format!("-T{}", root.join("shim/start/start.ld").display());
+    let args = START_LINK_ARGS.iter().map(|arg| arg.to_string()).chain([script]);
+    let mut options = flags(&args.collect::<Vec<_>>());
+    // Of two of a kind the last one counts.
+    options.extend(START_CODEGEN.iter().map(|option| format!("-C{option}")));
+    println!("cargo::rustc-env=PODKEEL_START_FLAGS={}", options.join(" "));
+    let code = compile(
+        "start",
+        "start",
+        root.join("shim/start/main.rs"),
+        &var("TARGET")?,
+        &tools()?,
+        &options,
+    )?;
+    println!("cargo::rustc-env=PODKEEL_START={}", code.display());
+    println!("cargo::rustc-link-arg-bin=shim=-Wl,-e,shim_start");
+    Ok(())
 }
 
 /// The compiler's flags for a carried program.
@@ -271,7 +317,7 @@ fn cross_pause(root: &Path, architecture: &str) -> Result<Option<PathBuf>, Strin
         root.join("pause/main.rs"),
         &target,
         &linker,
-        &args,
+        &flags(&args),
     )
     .map(Some)
 }

@@ -1,5 +1,8 @@
 //! shim: pods from nothing but a kernel. See the library, podkeel-shim.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod entry;
+
 use std::process::ExitCode;
 
 use podkeel_shim::{Build, Carried};

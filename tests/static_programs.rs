@@ -35,6 +35,28 @@ fn a_dynamic_program_is_told_from_a_static_one() {
     }
 }
 
+/// What the kernel enters shim at has no relocations that somebody would apply: the bytes are
+/// the same wherever they are thought to lie.
+#[test]
+fn start_may_lie_anywhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let compile = |address: &str| {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("start-{address}"));
+        let mut rustc = Command::new(env!("PODKEEL_RUSTC"));
+        rustc.args(["--crate-name", "start", "--crate-type", "bin", "--edition", "2024", "-o"]);
+        rustc.arg(&file).args(env!("PODKEEL_START_FLAGS").split(' '));
+        rustc.arg(format!("-Clink-arg=-Wl,--defsym=start_address={address}"));
+        let output = rustc.arg(root.join("shim/start/main.rs")).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        fs::read(file).unwrap()
+    };
+    let carried = fs::read(env!("PODKEEL_START")).unwrap();
+    assert!(carried == compile("0"));
+    assert!(carried == compile("0x7ffff7fc1230"));
+    let shim = fs::read(env!("CARGO_BIN_EXE_shim")).unwrap();
+    assert!(shim.windows(carried.len()).any(|part| part == carried), "shim carries it");
+}
+
 /// A package of three programs without dependencies that is built by this one's
 /// build.rs, pause and cargo configuration: what cargo makes of flags and
 /// wrappers shows in a second.
@@ -50,7 +72,7 @@ impl Package {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
             _ => fs::create_dir_all(root.join("shim")).unwrap(),
         }
-        for file in ["build.rs", "pause", "shim/monitor", ".cargo"] {
+        for file in ["build.rs", "pause", "shim/arch", "shim/monitor", "shim/start", ".cargo"] {
             symlink(ours.join(file), root.join(file)).unwrap();
         }
         let bin = |name, path| {

@@ -1,6 +1,6 @@
-//! aarch64: where the program begins, and the instruction that calls the kernel.
+//! aarch64: where the program begins, and the numbers of its system calls.
 
-use core::arch::{asm, global_asm};
+use core::arch::global_asm;
 
 /// Numbers of the system calls (`asm-generic/unistd.h`).
 pub(crate) mod nr {
@@ -20,34 +20,3 @@ global_asm!(
     "udf #0",
     entry = sym super::entry,
 );
-
-/// Calls the kernel.
-///
-/// # Safety
-/// The arguments must be right for that system call: every pointer valid for
-/// what the kernel reads or writes there.
-pub(crate) unsafe fn syscall(
-    number: usize,
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-) -> isize {
-    let value;
-    // SAFETY: the kernel keeps all registers but x0, and the stack; the memory
-    // that it touches is the caller's promise.
-    unsafe {
-        asm!(
-            "svc #0",
-            in("x8") number,
-            inlateout("x0") a => value,
-            in("x1") b,
-            in("x2") c,
-            in("x3") d,
-            in("x4") e,
-            options(nostack),
-        );
-    }
-    value
-}

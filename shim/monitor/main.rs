@@ -24,11 +24,15 @@
 #![no_main]
 #![allow(unsafe_code)]
 
+#[cfg_attr(target_arch = "x86_64", path = "../arch/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "../arch/aarch64.rs")]
+mod arch;
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
-mod arch;
+mod own;
 
-use arch::{nr, syscall};
+use arch::syscall;
+use own::nr;
 
 /// Interrupted by a signal (`asm-generic/errno-base.h`).
 const EINTR: isize = 4;

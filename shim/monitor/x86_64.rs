@@ -1,6 +1,6 @@
-//! x86_64: where the program begins, and the instruction that calls the kernel.
+//! x86_64: where the program begins, and the numbers of its system calls.
 
-use core::arch::{asm, global_asm};
+use core::arch::global_asm;
 
 /// Numbers of the system calls (`asm/unistd_64.h`).
 pub(crate) mod nr {
@@ -19,36 +19,3 @@ global_asm!(
     "ud2",
     entry = sym super::entry,
 );
-
-/// Calls the kernel.
-///
-/// # Safety
-/// The arguments must be right for that system call: every pointer valid for
-/// what the kernel reads or writes there.
-pub(crate) unsafe fn syscall(
-    number: usize,
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-) -> isize {
-    let value;
-    // SAFETY: the kernel keeps all registers but rax, rcx and r11, and the stack;
-    // the memory that it touches is the caller's promise.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number => value,
-            in("rdi") a,
-            in("rsi") b,
-            in("rdx") c,
-            in("r10") d,
-            in("r8") e,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    value
-}

@@ -3,6 +3,7 @@
 //! ```text
 //! run       every flag of `shim run`; what is refused, and what fails on the way, leaves nothing
 //! share     what members share: localhost, ports, System V and POSIX IPC, signals, orphans
+//! plain     the join that is done before the C library starts, beside the whole of shim
 //! program   what a joined program gets: status, environment, user, standard streams
 //! detached  logs, statuses, and how much fits into a log
 //! signals   forwarded, and sent while a program is being started; ^C at a terminal
@@ -22,6 +23,7 @@ mod crash;
 mod detached;
 mod killed;
 mod life;
+mod plain;
 mod program;
 mod run;
 mod share;
