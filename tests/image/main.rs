@@ -14,6 +14,7 @@ mod containerd;
 mod docker;
 mod names;
 mod podman;
+mod proxy;
 mod registry;
 mod tls;
 mod tokens;

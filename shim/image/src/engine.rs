@@ -88,7 +88,7 @@ fn unix_of(variable: &str) -> Result<Option<PathBuf>> {
 /// docker's API, which podman has, too.
 fn post(socket: &Path, archive: &[u8], engine: &str) -> Result<()> {
     let what = format!("load the image into {engine} at {}", socket.display());
-    let config = Agent::config_builder().http_status_as_error(false).build();
+    let config = Agent::config_builder().http_status_as_error(false).proxy(None).build();
     let connector = UnixConnector::new(socket.to_owned());
     let agent = Agent::with_parts(config, connector, DefaultResolver::default());
     let request = http::Request::post("http://127.0.0.1/images/load?quiet=1")

@@ -11,13 +11,13 @@ use serde_json::Value;
 use ureq::http::{HeaderMap, Method, Request, StatusCode, header};
 use ureq::tls::TlsConfig;
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body};
+use ureq::{Agent, AsSendBody, Body};
 
 use super::challenge::Challenge;
 use super::credentials::{self, Login};
 use super::failure::{refused, unanswered};
 use super::names::Names;
-use super::{Transport, trust};
+use super::{Transport, proxy, trust};
 use crate::error::{Error, Result};
 use crate::inspect::parse;
 use crate::name::Name;
@@ -74,6 +74,8 @@ impl Client {
         let scheme = if transport.plain_http { "http" } else { "https" };
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
+            // Each request finds its own.
+            .proxy(None)
             .user_agent(concat!("podkeel/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(Duration::from_secs(30)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
@@ -119,14 +121,14 @@ impl Client {
                     if self.log_in(call, answer)? {
                         continue;
                     }
-                    return done.map_err(|error| unanswered(&call.what, &self.host, error));
+                    return self.judged(call, done);
                 }
                 Ok(answer) if busy(answer.status) => answer.retry_after().unwrap_or(wait),
                 Err(error) if passing(error) => wait,
-                _ => return done.map_err(|error| unanswered(&call.what, &self.host, error)),
+                _ => return self.judged(call, done),
             };
             if tries == TRIES || pause > LONGEST_WAIT {
-                return done.map_err(|error| unanswered(&call.what, &self.host, error));
+                return self.judged(call, done);
             }
             sleep(pause);
             tries += 1;
@@ -134,11 +136,20 @@ impl Client {
         }
     }
 
-    fn once(&self, call: &Call<'_>) -> Result<Answer, ureq::Error> {
-        let url = match call.url.starts_with('/') {
+    /// What came of a request, in words if it got no answer.
+    fn judged(&self, call: &Call<'_>, done: Result<Answer, ureq::Error>) -> Result<Answer> {
+        done.map_err(|error| unanswered(&call.what, &self.host, &self.url(call), error))
+    }
+
+    fn url(&self, call: &Call<'_>) -> String {
+        match call.url.starts_with('/') {
             true => format!("{}{}", self.base, call.url),
             false => call.url.clone(),
-        };
+        }
+    }
+
+    fn once(&self, call: &Call<'_>) -> Result<Answer, ureq::Error> {
+        let url = self.url(call);
         let mut request = Request::builder().method(call.method.clone()).uri(&url);
         // A login is for the registry, not for where it sends us.
         if let Some((access, _)) = self.access.borrow().as_ref().filter(|_| self.is_ours(&url)) {
@@ -147,14 +158,23 @@ impl Client {
         if let Some(accept) = call.accept {
             request = request.header(header::ACCEPT, accept);
         }
-        let answer = match call.body {
+        match call.body {
             Some((kind, bytes)) => {
-                self.agent.run(request.header(header::CONTENT_TYPE, kind).body(bytes)?)
+                self.send(request.header(header::CONTENT_TYPE, kind).body(bytes)?)
             }
-            None if call.method == Method::POST => self.agent.run(request.body(&[][..])?),
-            None => self.agent.run(request.body(())?),
-        };
-        answer.and_then(Answer::read)
+            None if call.method == Method::POST => self.send(request.body(&[][..])?),
+            None => self.send(request.body(())?),
+        }
+    }
+
+    /// Sends a request, through a proxy if one is meant for it.
+    fn send<B: AsSendBody>(&self, request: Request<B>) -> Result<Answer, ureq::Error> {
+        // Our own words travel inside of the client's error.
+        let via = proxy::to(&request.uri().to_string());
+        let via = via.map_err(|error| ureq::Error::Other(Box::new(error)))?;
+        let by = via.map(|via| via.proxy);
+        let request = self.agent.configure_request(request).proxy(by).build();
+        self.agent.run(request).and_then(Answer::read)
     }
 
     fn is_ours(&self, url: &str) -> bool {
@@ -198,6 +218,7 @@ impl Client {
         let scope = format!("repository:{}:{}", self.repository, self.actions);
         let mut fields = vec![("scope", scope.as_str())];
         fields.extend(service.map(|service| ("service", service)));
+        let by = proxy::to(realm)?.map(|via| via.proxy);
         let answer = match &login {
             Some(Login::Identity(token)) => {
                 fields.extend([
@@ -205,10 +226,11 @@ impl Client {
                     ("client_id", "podkeel"),
                     ("refresh_token", token),
                 ]);
-                self.agent.post(realm).send_form(fields)
+                self.agent.post(realm).config().proxy(by).build().send_form(fields)
             }
             login => {
-                let mut request = self.agent.get(realm).query_pairs(fields);
+                let request = self.agent.get(realm).config().proxy(by).build();
+                let mut request = request.query_pairs(fields);
                 if let Some(Login::Password(user, password)) = login {
                     request = request.header(header::AUTHORIZATION, basic(user, password));
                 }
@@ -217,7 +239,7 @@ impl Client {
         };
         let host = realm.split('/').nth(2).unwrap_or(realm);
         let answer =
-            answer.and_then(Answer::read).map_err(|error| unanswered(&what, host, error))?;
+            answer.and_then(Answer::read).map_err(|error| unanswered(&what, host, realm, error))?;
         if !answer.status.is_success() {
             return Err(refused(&what, &self.host, file, &answer));
         }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use rustls::{CertificateError, Error as Tls, InvalidMessage};
 
 use super::client::Answer;
+use super::proxy;
 use crate::error::{Error, Kind, io_text};
 
 /// Leave out `--plain-http`: the other side speaks TLS.
@@ -13,9 +14,16 @@ const SPEAKS_HTTPS: &str = "the registry speaks https: leave out --plain-http";
 const SPEAKS_HTTP: &str =
     "the registry speaks http without TLS: add --plain-http, if the way to it is safe";
 
-/// A request that got no answer. `what` is operation and object, `host` whom it went to.
-pub(super) fn unanswered(what: &str, host: &str, error: ureq::Error) -> Error {
+/// Go around the proxy.
+const NO_PROXY: &str = "NO_PROXY=HOST in the environment goes around it";
+/// Who we are to a proxy.
+const PROXY_LOGIN: &str = "it stands in the variable: http://USER:PASSWORD@HOST:PORT";
+
+/// A request to `url` that got no answer. `what` is operation and object, `host` whom it is for.
+pub(super) fn unanswered(what: &str, host: &str, url: &str, error: ureq::Error) -> Error {
     let failed = |why: String| Error::new(Kind::Failed, what, why);
+    let via = proxy::to(url).ok().flatten().map(|via| via.told);
+    let proxy = via.as_deref().unwrap_or("the proxy");
     match error {
         ureq::Error::Other(inner) => match inner.downcast::<Error>() {
             Ok(own) => Error { what: format!("{what}: {}", own.what), ..*own },
@@ -24,15 +32,22 @@ pub(super) fn unanswered(what: &str, host: &str, error: ureq::Error) -> Error {
         ureq::Error::Rustls(error) => distrust(what, host, &error),
         ureq::Error::Io(error) => match error.get_ref().and_then(|e| e.downcast_ref::<Tls>()) {
             Some(tls) => distrust(what, host, tls),
-            None => unreachable(what, host, &error),
+            None => match &via {
+                Some(proxy) => failed(format!("{proxy}: {}", io_text(&error))).hint(NO_PROXY),
+                None => unreachable(what, host, &error),
+            },
         },
         ureq::Error::Timeout(_) => failed(format!("{host} does not answer in time")),
         // What TLS servers say to those who don't speak it is no HTTP.
         ureq::Error::Protocol(error) => {
             failed(format!("{host} does not speak HTTP ({error})")).hint(SPEAKS_HTTPS)
         }
-        ureq::Error::ConnectProxyFailed(why) => failed(format!("the proxy refuses: {why}"))
-            .hint("see HTTPS_PROXY and NO_PROXY in the environment"),
+        ureq::Error::ConnectProxyFailed(why) if why.contains("407") => {
+            failed(format!("{proxy} wants a login")).hint(PROXY_LOGIN)
+        }
+        ureq::Error::ConnectProxyFailed(why) => {
+            failed(format!("{proxy} does not lead to {host}: {why}")).hint(NO_PROXY)
+        }
         other => failed(other.to_string()),
     }
 }

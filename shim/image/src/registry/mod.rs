@@ -1,10 +1,10 @@
 //! Registries, as the OCI distribution specification (1.1) describes them.
 //!
 //! ```text
-//!   names, trust      how it is reached, and believed
+//!   names, proxy, trust      how it is reached, and believed
 //!   challenge, credentials   who we are to it
-//!   client            one request: log in, try again
-//!   failure           what went wrong, in words
+//!   client                   one request: log in, try again
+//!   failure                  what went wrong, in words
 //! ```
 
 mod challenge;
@@ -12,6 +12,7 @@ mod client;
 mod credentials;
 mod failure;
 mod names;
+mod proxy;
 mod trust;
 
 use std::path::PathBuf;
