@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use super::bed::{NAME, Registry, at_once, busybox, fails, is_ours, ok, reaps, until};
 use super::common::{Kind, cgroup, scratch, sh, sh_any, sh_out, world};
 use super::cri::{Cri, Message, field, find_text, number};
+use super::stock;
 
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const BUSYBOX: &str = "localhost/busybox:1";
@@ -116,12 +117,23 @@ fn through_cri() {
 }
 
 fn by_ctr() {
-    ok(&["load", "containerd", "--namespace", "default"]);
+    let namespace = ["--namespace", "default"];
+    ok(&[&["load", "containerd"][..], &namespace].concat());
     assert_eq!(sh_out("ctr images ls -q"), NAME);
-    sh(&format!("ctr run --detach --cgroup {} {NAME} base", cgroup("ctr")));
-    let pid = sh_out("ctr tasks ls | awk '$1 == \"base\" {print $2}'");
-    is_ours(&pid);
-    sh("ctr tasks kill -s TERM base");
-    assert!(until(|| sh_out("ctr tasks ls").contains("STOPPED")), "{}", sh_out("ctr tasks ls"));
-    sh("ctr containers rm base");
+    stock::load("containerd", &namespace);
+    let [ours, theirs] = [("base", NAME), ("stock", stock::STAND_IN)].map(|(id, name)| {
+        sh(&format!("ctr run --detach --cgroup {} {name} {id}", cgroup(id)));
+        sh_out(&format!("ctr tasks ls | awk '$1 == \"{id}\" {{print $2}}'"))
+    });
+    is_ours(&ours);
+    stock::is_larger("containerd", "a static C program", &theirs, &ours);
+    at_once("ctr tasks kill -s TERM", || {
+        sh("ctr tasks kill -s TERM base");
+        let ended = || sh_out("ctr tasks ls").contains("STOPPED");
+        assert!(until(ended), "{}", sh_out("ctr tasks ls"));
+    });
+    sh("ctr tasks kill -s KILL stock");
+    let all_ended = || sh_out("ctr tasks ls").matches("STOPPED").count() == 2;
+    assert!(until(all_ended), "{}", sh_out("ctr tasks ls"));
+    sh("ctr containers rm base stock");
 }

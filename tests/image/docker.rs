@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::bed::{NAME, PAGE, Registry, at_once, busybox, fails, is_ours, ok, reaps, until};
 use super::common::{Kind, cgroup, scratch, sh, sh_any, sh_out, world};
+use super::stock;
 
 /// A dockerd, which dies with the world.
 #[allow(clippy::zombie_processes, reason = "the world's end collects it")]
@@ -44,6 +45,17 @@ fn is_a_base(image: &str) {
     sh("docker rm -f app base");
 }
 
+/// Ours and what stands in for Kubernetes' pause, side by side.
+fn beside_stock() {
+    stock::load("docker", &[]);
+    let [ours, theirs] = [NAME, stock::STAND_IN].map(|name| {
+        let id = sh_out(&format!("docker run -d {name}"));
+        (sh_out(&format!("docker inspect -f '{{{{.State.Pid}}}}' {id}")), id)
+    });
+    stock::is_larger("docker", "a static C program", &theirs.0, &ours.0);
+    sh(&format!("docker rm -f {} {}", ours.1, theirs.1));
+}
+
 #[test]
 #[ignore = "needs root"]
 fn docker_takes_it_as_a_base() {
@@ -60,6 +72,7 @@ fn docker_takes_it_as_a_base() {
         let own = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
         assert_eq!(seen, format!("65535:65535 [\"/pause\"] {own} 1970-01-01T00:00:00Z"));
         is_a_base(NAME);
+        beside_stock();
 
         let _registry = Registry::start("127.0.0.1:5000", "");
         let remote = "127.0.0.1:5000/keel/pause:1";

@@ -16,5 +16,6 @@ mod names;
 mod podman;
 mod proxy;
 mod registry;
+mod stock;
 mod tls;
 mod tokens;

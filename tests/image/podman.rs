@@ -5,8 +5,10 @@ use std::process::{Command, Stdio};
 
 use super::bed::{NAME, Registry, at_once, busybox, done, fails, image, is_ours, ok, reaps, until};
 use super::common::{Kind, cgroup, output, scratch, told, world};
+use super::stock;
 
-/// podman with its files below the scratch directory, for us and for shim.
+/// podman with its files below the scratch directory, for us and for shim. Without an image of
+/// the infra container's, podman makes its own.
 fn configure(infra: &str) {
     let dir = scratch().join("podman").display().to_string();
     fs::create_dir_all(&dir).expect("a folder");
@@ -70,6 +72,7 @@ fn podman_takes_it_as_infra() {
         );
         let pid = infra_pid("p");
         is_ours(&pid);
+        beside_stock(&parent, &pid);
         let seen = podman("exec app /bin/busybox ps");
         assert!(seen.contains("/pause"), "the base is process 1: {seen}");
         reaps(&pid, |script| drop(podman(&format!("exec app /bin/sh -c '{script}'"))));
@@ -77,6 +80,19 @@ fn podman_takes_it_as_infra() {
         at_once("podman pod stop", || drop(podman("pod stop p")));
         podman("pod rm -f -t 0 p");
     });
+}
+
+/// A pod as podman makes it by itself, beside ours.
+fn beside_stock(parent: &str, ours: &str) {
+    configure("");
+    podman(&format!("pod create --name stock --cgroup-parent {parent} --network none"));
+    podman("pod start stock");
+    let pid = infra_pid("stock");
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).expect("a process");
+    assert_eq!(name.trim_end(), "catatonit");
+    stock::is_larger("podman", "catatonit", &pid, ours);
+    podman("pod rm -f -t 0 stock");
+    configure(NAME);
 }
 
 /// A pod from a Kubernetes file, with the image that was pulled from a registry; and the image
