@@ -4,6 +4,8 @@
 //!   infra                 a base on the built-in bridge, with a published port
 //!   infra-custom-bridge   on the network custom-bridge of oci-bundles/networks
 //!   infra-ptp             on the network ptp of oci-bundles/networks
+//!   infra-macvlan         on the network macvlan of oci-bundles/networks: an address of its own
+//!                         on the host's Ethernet, so that no port is published
 //!   infra-none            with nothing but lo
 //!   infra-host            with the host's network
 //!   infra-container       with another base's network, and all else its own
@@ -19,7 +21,9 @@ use serde_json::{Value, json};
 /// The network of a base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Network {
-    /// A list by this name, attached by the hooks.
+    /// A list by this name, attached by the hooks; port 80 is the host's 8080.
+    Published(&'static str),
+    /// The same, and who wants port 80 asks the pod's own address.
     Attached(&'static str),
     /// A namespace of its own that nobody attaches.
     None,
@@ -30,10 +34,11 @@ enum Network {
 }
 
 /// The bases: folder and network.
-const BASES: [(&str, Network); 6] = [
-    ("infra", Network::Attached("bridge")),
-    ("infra-custom-bridge", Network::Attached("custom-bridge")),
-    ("infra-ptp", Network::Attached("ptp")),
+const BASES: [(&str, Network); 7] = [
+    ("infra", Network::Published("bridge")),
+    ("infra-custom-bridge", Network::Published("custom-bridge")),
+    ("infra-ptp", Network::Published("ptp")),
+    ("infra-macvlan", Network::Attached("macvlan")),
     ("infra-none", Network::None),
     ("infra-host", Network::Host),
     ("infra-container", Network::Container),
@@ -67,21 +72,22 @@ fn base(network: Network, hook: &str) -> Value {
     let mut config = container(json!(["/pause"]));
     let own = |kind: &str| json!({"type": kind});
     let net = match network {
-        Network::Attached(_) | Network::None => Some(own("network")),
+        Network::Published(_) | Network::Attached(_) | Network::None => Some(own("network")),
         Network::Host => None,
         Network::Container => Some(joined("network", "net")),
     };
     let kinds = [Some(own("pid")), net, Some(own("ipc")), Some(own("uts")), Some(own("mount"))];
     config["linux"]["namespaces"] = kinds.into_iter().flatten().collect();
     config["hostname"] = json!("base");
-    if let Network::Attached(list) = network {
+    if let Network::Published(list) | Network::Attached(list) = network {
         let call = json!([{"path": hook, "args": ["netsetup", "hook"], "timeout": 60}]);
         config["hooks"] = json!({"createRuntime": call.clone(), "poststop": call});
-        config["annotations"] = json!({
-            "dev.podkeel.network": list,
-            "dev.podkeel.publish": "8080:80",
-            "dev.podkeel.sysctl.net.ipv4.ip_unprivileged_port_start": "0",
-        });
+        config["annotations"]["dev.podkeel.network"] = json!(list);
+        if matches!(network, Network::Published(_)) {
+            config["annotations"]["dev.podkeel.publish"] = json!("8080:80");
+        }
+        let port = "dev.podkeel.sysctl.net.ipv4.ip_unprivileged_port_start";
+        config["annotations"][port] = json!("0");
     }
     config
 }
