@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::bed::{Registry, digest_of, done, fails, image, json, ok, refused};
+use super::bed::{Registry, SHIM, digest_of, done, fails, image, json, ok, refused};
 use super::common::{Kind, output, scratch, sh, sh_out, told, world};
 use super::names;
 
@@ -142,7 +142,7 @@ fn a_registry_that_is_busy_is_asked_again() {
         assert!(seen.load(Ordering::SeqCst) > 2);
         // It took more than a second: so what it does was told.
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("127.0.0.1:5002/pause:1: "), "{said}");
+        assert!(said.contains("127.0.0.1:5002/pause:1: asking (0 of "), "{said}");
         // And not where it didn't.
         let output =
             super::common::output(&mut image(&["push", "--plain-http", "127.0.0.1:5002/pause:1"]));
@@ -151,6 +151,12 @@ fn a_registry_that_is_busy_is_asked_again() {
             "{}",
             told("push", &output)
         );
+        // On a terminal a bar, and nothing of it is left.
+        seen.store(0, Ordering::SeqCst);
+        let push = format!("{SHIM} image push --plain-http 127.0.0.1:5002/pause:1");
+        let shown = sh_out(&format!("script -qec '{push}' /dev/null </dev/null"));
+        assert!(shown.contains("\r\x1b[K[------------------------] 0/"), "{shown:?}");
+        assert!(shown.contains("127.0.0.1:5002/pause:1: asking\r\x1b[K"), "{shown:?}");
     });
 }
 

@@ -81,11 +81,16 @@ impl Remote {
     /// Pushes the image with all that refers to it; the tag last, so that it never names what
     /// isn't there in full.
     pub fn push(&self, image: &Image, progress: &Progress) -> Result<()> {
-        progress.step(format!("{}: asking", self.name()));
-        self.greet()?;
         let blobs = image.blobs();
+        // The greeting before them; the lists of referrers and the tag behind them.
+        let all = blobs.len() + 3;
+        let step = |what: &str, done| {
+            progress.part(format!("{}: {what}", self.name()), done, all);
+        };
+        step("asking", 0);
+        self.greet()?;
         for (i, blob) in blobs.iter().enumerate() {
-            progress.step(format!("{}: {} of {} blobs", self.name(), i, blobs.len()));
+            step("blobs", i + 1);
             match blob.descriptor.media_type() {
                 MediaType::ImageManifest => {
                     self.put_manifest(blob, &blob.digest())?;
@@ -94,7 +99,7 @@ impl Remote {
                 _ => self.put_blob(blob)?,
             }
         }
-        progress.step(format!("{}: what refers to it", self.name()));
+        step("what refers to it", all - 2);
         for platform in &image.platforms {
             let referrers: Vec<_> = image
                 .referrers
@@ -104,7 +109,7 @@ impl Remote {
                 .collect();
             self.refer(&platform.manifest.descriptor, &referrers)?;
         }
-        progress.step(format!("{}: the tag", self.name()));
+        step("the tag", all - 1);
         self.put_manifest(&image.index, self.tag()).map(drop)
     }
 
