@@ -1,8 +1,8 @@
-//! What `.ci/release` packs: the same bytes from any folder, and all that a package wants.
+//! What `.ci/release` makes is the same from any folder, and has all that a package wants.
 //!
-//! That equal sources compile to equal programs is seen by two releases in two folders; it takes
-//! too long for every run. Here pause stands for all three programs, and the shim of this build
-//! writes the pages.
+//! Two releases of all programs take too long for every run. Here a package of the same form and a
+//! few lines is compiled in two folders as they are; and what is packed is pause under the names
+//! of all three programs, with the pages that the shim of this build writes.
 
 mod common;
 
@@ -38,6 +38,63 @@ fn programs() -> PathBuf {
         fs::copy(env!("PODKEEL_PAUSE"), dir.join(name)).expect("a program");
     }
     dir
+}
+
+/// A package with a library, laid out and configured as this one.
+fn package(name: &str) -> PathBuf {
+    let place = folder(name);
+    let (from, to) = (env!("CARGO_MANIFEST_DIR"), place.display());
+    sh(&format!("cd {from} && cp -r .ci .cargo build.rs pause {to} && mkdir {to}/shim {to}/part"));
+    sh(&format!("cd {from} && cp -r shim/monitor {to}/shim"));
+    let bin = |name: &str, path: &str| format!("[[bin]]\nname = \"{name}\"\npath = \"{path}\"\n");
+    let package = |name: &str| {
+        format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n")
+    };
+    let manifest = [
+        &package("podkeel"),
+        "autobins = false\n[dependencies]\npart = { path = \"part\" }\n[workspace]\n",
+        "[profile.release]\npanic = \"abort\"\ncodegen-units = 1\n",
+        &bin("pause", "pause/main.rs"),
+        &bin("shim", "shim.rs"),
+    ];
+    let lock = "version = 4\n[[package]]\nname = \"part\"\nversion = \"0.1.0\"\n\
+                [[package]]\nname = \"podkeel\"\nversion = \"0.1.0\"\ndependencies = [\"part\"]\n";
+    for (file, text) in [
+        ("Cargo.toml", manifest.concat().as_str()),
+        ("Cargo.lock", lock),
+        ("shim.rs", "fn main() { part::tell(include_bytes!(env!(\"PODKEEL_PAUSE\"))) }\n"),
+        ("part/Cargo.toml", &(package("part") + "[lib]\npath = \"lib.rs\"\n")),
+        (
+            "part/lib.rs",
+            "pub fn tell(pause: &[u8]) { assert!(!pause.is_empty()); println!(\"{}\", file!()); }\n",
+        ),
+    ] {
+        fs::write(place.join(file), text).expect("a file");
+    }
+    place
+}
+
+/// Symbols are in there, which cargo and the compiler make of what they know of the sources.
+#[test]
+fn two_folders_compile_to_the_same_bytes() {
+    let target = host();
+    let built = |name: &str, out: &str| {
+        let place = package(name);
+        let mut build = Command::new(place.join(".ci/build"));
+        build.args([&target, "--bins"]);
+        // What cargo told this test would count there, too.
+        for (name, _) in std::env::vars().filter(|(n, _)| n.starts_with("CARGO_")) {
+            build.env_remove(name);
+        }
+        let home = std::env::var("CARGO_HOME");
+        build.envs(home.ok().map(|home| ("CARGO_HOME", home)));
+        build.env("CARGO_TARGET_DIR", place.join(out));
+        let output = output(&mut build);
+        assert!(output.status.success(), "{}", told(".ci/build", &output));
+        let dir = place.join(out).join(&target).join("release");
+        sh_out(&format!("cd {} && sha256sum pause shim && ls deps", dir.display()))
+    };
+    assert_eq!(built("here", "target"), built("there/and-deeper", "built"));
 }
 
 /// A copy of the sources, and the archive that it packs. `before` is said to the shell.

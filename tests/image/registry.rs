@@ -87,7 +87,8 @@ fn what_cannot_be_reached_is_said() {
         let said = fails(5, &["inspect", "none"]);
         assert!(said.contains("there is no such folder"), "{said}");
         // Nobody answers for names at all.
-        fs::write("/etc/resolv.conf", "nameserver 127.0.0.54\n").expect("resolv.conf");
+        fs::write("/etc/resolv.conf", "nameserver 127.0.0.54\noptions timeout:1 attempts:1\n")
+            .expect("resolv.conf");
         let said = push(1, "registry.keel.test:5000/pause:1");
         assert!(
             said.contains("no name server answers") && said.contains("/etc/resolv.conf"),
