@@ -35,6 +35,13 @@ pub enum Device {
         /// The table.
         table: u32,
     },
+    /// Several links of one Ethernet as one.
+    Bond {
+        /// BOND_MODE_* of linux/if_bonding.h: 0 balance-rr, 1 active-backup, ... 6 balance-alb.
+        mode: u8,
+        /// Milliseconds between two looks at the ports' carriers; 0 = never.
+        miimon: u32,
+    },
     /// Ethernet frames in UDP.
     Vxlan(Vxlan),
     /// Ethernet or IP whose other end is a program. The kernel only tells it: a message
@@ -66,6 +73,8 @@ const MACVLAN_MODE: u16 = raw::IFLA_MACVLAN_MODE as u16;
 const MACVLAN_QUEUE: u16 = raw::IFLA_MACVLAN_BC_QUEUE_LEN as u16;
 const IPVLAN_MODE: u16 = raw::IFLA_IPVLAN_MODE as u16;
 const VLAN_ID: u16 = raw::IFLA_VLAN_ID as u16;
+const BOND_MODE: u16 = raw::IFLA_BOND_MODE as u16;
+const BOND_MIIMON: u16 = raw::IFLA_BOND_MIIMON as u16;
 const VRF_TABLE: u16 = raw::IFLA_VRF_TABLE as u16;
 const VXLAN_ID: u16 = raw::IFLA_VXLAN_ID as u16;
 const VXLAN_LOCAL: u16 = raw::IFLA_VXLAN_LOCAL as u16;
@@ -86,6 +95,7 @@ impl Device {
             Device::Vlan { .. } => "vlan",
             Device::Dummy => "dummy",
             Device::Vrf { .. } => "vrf",
+            Device::Bond { .. } => "bond",
             Device::Vxlan(_) => "vxlan",
             Device::Tun { .. } => "tun",
         }
@@ -110,6 +120,10 @@ impl Device {
             Device::Vlan { id } => m.attr(VLAN_ID, &id.to_ne_bytes()),
             Device::Dummy | Device::Tun { .. } => {}
             Device::Vrf { table } => m.u32(VRF_TABLE, table),
+            Device::Bond { mode, miimon } => {
+                m.u8(BOND_MODE, mode);
+                m.u32(BOND_MIIMON, miimon);
+            }
             Device::Vxlan(vxlan) => {
                 m.u32(VXLAN_ID, vxlan.id);
                 match vxlan.local {
@@ -134,6 +148,10 @@ impl Device {
             "vlan" => Device::Vlan { id: data.find(VLAN_ID).and_then(u16_of)? },
             "dummy" => Device::Dummy,
             "vrf" => Device::Vrf { table: data.find(VRF_TABLE).and_then(u32_of)? },
+            "bond" => Device::Bond {
+                mode: *data.find(BOND_MODE)?.first()?,
+                miimon: data.find(BOND_MIIMON).and_then(u32_of)?,
+            },
             "vxlan" => {
                 let v4 = || Some(Ipv4Addr::from(*data.find(VXLAN_LOCAL)?.first_chunk::<4>()?));
                 let v6 = || Some(Ipv6Addr::from(*data.find(VXLAN_LOCAL6)?.first_chunk::<16>()?));

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::link::{
-    InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, InfoVrf, InfoVxlan, IpVlanMode,
-    LinkAttribute, LinkInfo, LinkMessage, MacVlanMode,
+    BondMode, InfoBond, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, InfoVrf, InfoVxlan,
+    IpVlanMode, LinkAttribute, LinkInfo, LinkMessage, MacVlanMode,
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -48,6 +48,11 @@ fn kinds() -> Vec<(Device, InfoKind, Option<InfoData>)> {
             Device::Vrf { table: 1001 },
             InfoKind::Vrf,
             Some(InfoData::Vrf(vec![InfoVrf::TableId(1001)])),
+        ),
+        (
+            Device::Bond { mode: 4, miimon: 100 },
+            InfoKind::Bond,
+            Some(InfoData::Bond(vec![InfoBond::Mode(BondMode::Ieee8023Ad), InfoBond::MiiMon(100)])),
         ),
         (
             vxlan(v4.into(), false),

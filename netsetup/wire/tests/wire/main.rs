@@ -5,6 +5,7 @@
 //! The golden files name the command that made them; `tests/capture` makes
 //! them again. They are little-endian, as are the CPUs that podkeel is for.
 
+mod alone;
 mod devices;
 mod edges;
 mod errors;
