@@ -18,6 +18,7 @@
 //! the documentation and behaviour of the reference plugins for their keys.
 
 mod allowlist;
+mod bond;
 mod bridge;
 mod call;
 mod chained;
@@ -43,6 +44,7 @@ use serde_json::Value;
 use self::json::{Fault, Node, Object, Parsed};
 pub use self::{
     allowlist::allow,
+    bond::{Bond, BondMode},
     bridge::Bridge,
     call::{Args, Call, NAMES, call, call_by_names, decode, name_of, prev_of, type_of, version_of},
     chained::{Firewall, LinkSettings, Portmap, Tuning, Vrf},

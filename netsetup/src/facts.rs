@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use podkeel_wire::rt;
 
-pub use self::links::{DeviceFacts, ParentFacts, TunnelFacts};
+pub use self::links::{BondFacts, DeviceFacts, ParentFacts, TunnelFacts};
 use crate::conf::{self, Network, Plugin};
 use crate::error::Result;
 use crate::ipam::Leases;

@@ -13,6 +13,7 @@ mod common;
 mod by_hand;
 
 mod bed;
+mod bond;
 #[path = "../cni/call.rs"]
 #[allow(dead_code, reason = "the tests of plugins use all of it")]
 mod call;

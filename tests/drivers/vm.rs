@@ -1,4 +1,4 @@
-//! Kinds of links that come as modules: ipvlan, vlan, dummy, vrf, bond.
+//! Kinds of links that come as modules: ipvlan, vlan, dummy, vrf.
 
 use serde_json::json;
 
@@ -195,24 +195,6 @@ fn vm_a_vlan_below_is_made_on_demand() {
         std::fs::remove_dir_all(dirs().run).expect("the records");
         netsetup("gc");
         assert_eq!(sh_out("ip -br link | grep -c up0.100 || true"), "0");
-    });
-}
-
-#[test]
-#[ignore = "needs bond: run in the VM"]
-fn vm_a_bond_is_a_master_like_any_other() {
-    world(Kind::User, || {
-        needs("bond");
-        let [pod, far] = host();
-        far.sh("ip addr add 10.5.0.1/24 dev eth0");
-        sh("ip route del default; ip -6 route del default; ip link set up0 down && \
-            ip link add bond0 type bond mode active-backup && ip link set up0 master bond0 && \
-            ip link set bond0 up");
-        network("net", &plugin("macvlan", json!({"master": "bond0"})));
-        add("net --netns /run/netns/pod");
-        let reached = (0..10).any(|_| reaches(&pod, "10.5.0.1"));
-        assert!(reached, "{}", sh_out("ip -d link"));
-        netsetup("del net --netns /run/netns/pod");
     });
 }
 

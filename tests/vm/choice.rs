@@ -21,6 +21,7 @@ pub(super) const OLDEST: On = On {
     release: "bullseye",
     run: &[
         "bridge::whole::both_families_leave_nothing",
+        "drivers::bond::",
         "drivers::vm::",
         "hook::life::a_second_bundle_joins_by_path",
         "pause::drops_all_capabilities",
@@ -50,6 +51,7 @@ pub(super) const RECENT: On = On {
     run: &[
         "bridge::vlan::",
         "bridge::whole::a_pod_that_is_gone_is_taken_away_by_its_name",
+        "drivers::bond::",
         "drivers::vm::",
         "pause::leaves_on_term_and_int_as_pid_1",
         "shim::run::a_base_has_namespaces_of_its_own",

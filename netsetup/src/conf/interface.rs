@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Capabilities, Dns,
+    Capabilities, Dns, bond,
+    bond::Bond,
     bridge::{read_mac, read_mtu},
     ipam,
     ipam::Ipam,
@@ -54,6 +55,8 @@ pub struct Master {
     pub name: Option<String>,
     /// It is the pod's, not the host's: `linkInContainer`.
     pub in_pod: bool,
+    /// What it is made of where it isn't there.
+    pub bond: Option<Bond>,
 }
 
 /// What the macvlan plugin was told.
@@ -244,10 +247,20 @@ pub(super) fn read(kind: &str, plugin: &Object, version: &str) -> Parsed<Option<
 }
 
 fn read_master(plugin: &Object) -> Parsed<Master> {
-    Ok(Master {
+    let master = Master {
         name: read_ifname(plugin, "master")?,
         in_pod: plugin.flag("linkInContainer", false)?,
-    })
+        bond: bond::read(plugin)?,
+    };
+    if master.bond.is_some() && master.name.is_none() {
+        let why = "is missing: it names the bond that \"bond\" describes";
+        return Err(Fault::input(&plugin.at("master"), why));
+    }
+    if master.bond.is_some() && master.in_pod {
+        let why = "cannot be together with \"linkInContainer\": a bond is made of the host's links";
+        return Err(Fault::input(&plugin.at("bond"), why));
+    }
+    Ok(master)
 }
 
 /// A link's name, unless it is empty.
@@ -258,7 +271,12 @@ pub(super) fn read_ifname(plugin: &Object, key: &str) -> Parsed<Option<String>> 
     Ok(Some(name.to_owned()))
 }
 
-fn read_mode<T: Copy + Default>(plugin: &Object, kind: &str, all: &[(&str, T)]) -> Parsed<T> {
+/// The key `mode`: one of these names.
+pub(super) fn read_mode<T: Copy + Default>(
+    plugin: &Object,
+    kind: &str,
+    all: &[(&str, T)],
+) -> Parsed<T> {
     let Some(text) = plugin.text("mode")? else { return Ok(T::default()) };
     let known: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
     match all.iter().find(|(name, _)| *name == text) {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::conf::{Interface, InterfaceKind, Master};
 use crate::error::{Error, Result};
-use crate::facts::{DeviceFacts, Facts};
+use crate::facts::{BondFacts, DeviceFacts, Facts};
 use crate::ipam::Leases;
 use crate::plan::{Device, DeviceKind, Object, Parent, Phase, Plan, Side};
 use crate::request::Mac;
@@ -60,12 +60,14 @@ fn addresses(
     }))
 }
 
-/// A link of the pod's own, behind the shared link that it stands on where that is made
-/// on demand.
+/// A link of the pod's own, behind the shared links that it stands on where those are made
+/// on demand: a bond, a vlan, a vlan of a bond.
 pub(super) fn on_parent(facts: &Facts, device: Device) -> Plan {
-    let made = facts.parent.as_ref().and_then(|parent| Some((parent, parent.vlan.clone()?)));
+    let parent = facts.parent.as_ref();
+    let vlan = parent.and_then(|parent| Some((parent, parent.vlan.clone()?)));
     Plan::new()
-        .each(made, |plan, (parent, (lower, id))| {
+        .each(parent.and_then(|parent| parent.bond.as_ref()), bond)
+        .each(vlan, |plan, (parent, (lower, id))| {
             let below = Parent { name: lower, at: Side::Host, mac: None };
             let vlan = Device {
                 name: parent.name.clone(),
@@ -74,10 +76,32 @@ pub(super) fn on_parent(facts: &Facts, device: Device) -> Plan {
                 parent: Some(below),
                 kind: DeviceKind::Vlan { id },
             };
-            plan.share(Phase::Build, Object::Device(vlan))
-                .share(Phase::Build, Object::Up { link: parent.name.clone() })
+            shared(plan, vlan, &[])
         })
         .own(Phase::Build, Side::Pod, Object::Device(device))
+}
+
+/// A bond, and the links in it: they leave it when it goes.
+fn bond(plan: Plan, bond: &BondFacts) -> Plan {
+    let device = Device {
+        name: bond.name.clone(),
+        mac: bond.mac,
+        mtu: Some(bond.mtu),
+        parent: None,
+        kind: DeviceKind::Bond { mode: bond.conf.mode, miimon: bond.conf.miimon },
+    };
+    shared(plan, device, &bond.conf.links)
+}
+
+/// A link of the host that pods share, with these links in it, up.
+fn shared(plan: Plan, device: Device, members: &[String]) -> Plan {
+    let name = device.name.clone();
+    plan.share(Phase::Build, Object::Device(device))
+        .each(members, |plan, link| {
+            let member = Object::Member { link: link.clone(), master: name.clone() };
+            plan.share(Phase::Build, member)
+        })
+        .share(Phase::Build, Object::Up { link: name })
 }
 
 /// The link that it stands on, as a plan names it.

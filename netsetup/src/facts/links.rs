@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use podkeel_wire::rt::{self, LinkInfo};
 
 use super::Facts;
-use crate::conf::{HostDevice, Interface, InterfaceKind, Master, VLAN_MAX, Vxlan};
+use crate::conf::{Bond, HostDevice, Interface, InterfaceKind, Master, VLAN_MAX, Vxlan};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::Rtnl;
 use crate::plan::Pod;
@@ -22,6 +22,21 @@ pub struct ParentFacts {
     pub mtu: u32,
     /// It is a vlan sub-interface that is ours, or yet to be made: the link below and the tag.
     pub vlan: Option<(String, u16)>,
+    /// It is a bond, or stands on one, that is ours or yet to be made.
+    pub bond: Option<BondFacts>,
+}
+
+/// A bond that is ours, or yet to be made.
+#[derive(Clone, Debug)]
+pub struct BondFacts {
+    /// Its name.
+    pub name: String,
+    /// Its link-layer address: the first port's, as the kernel has it.
+    pub mac: Option<Mac>,
+    /// Bytes: what each port can carry.
+    pub mtu: u32,
+    /// As the network's list describes it.
+    pub conf: Bond,
 }
 
 /// What `host-device` has found.
@@ -114,36 +129,102 @@ impl Facts {
     }
 }
 
-/// A master by its name; one that isn't there may be a vlan sub-interface, which is made
-/// on demand: `eth0.100`.
+/// A master by its name; one that isn't there may be a bond that is described, or a vlan
+/// sub-interface: `eth0.100`. Those are made on demand.
 fn parent(master: &Master, rtnl: &mut Rtnl, shared: &str) -> Result<ParentFacts> {
     let name = match &master.name {
         Some(name) => name.clone(),
         None => default_link(rtnl)?,
-    };
-    let facts = |link: &LinkInfo, vlan| ParentFacts {
-        name: name.clone(),
-        mac: link.mac.map(Mac),
-        mtu: link.mtu,
-        vlan,
     };
     let tagged = || {
         let (lower, id) = name.rsplit_once('.')?;
         let id = id.parse().ok().filter(|id| (1..=VLAN_MAX).contains(id))?;
         Some((lower.to_owned(), id)).filter(|_| !master.in_pod)
     };
-    let there = rtnl.link(&name)?;
-    match (there, tagged()) {
-        (Some(link), Some(vlan)) if link.alias.as_deref() == Some(shared) => {
-            Ok(facts(&link, Some(vlan)))
+    let (there, tagged) = (rtnl.link(&name)?, tagged());
+    let bond = match &master.bond {
+        Some(conf) => {
+            let name = tagged.as_ref().map_or(&name, |(lower, _)| lower);
+            bond(name, conf, rtnl, shared)?
         }
-        (Some(link), _) => Ok(facts(&link, None)),
-        (None, Some((lower, id))) => match rtnl.link(&lower)? {
-            Some(below) => Ok(facts(&below, Some((lower, id)))),
-            None => Err(no_master(&name, &format!("there is no link {lower} to make it on"))),
-        },
-        (None, None) => Err(no_master(&name, "there is no such link")),
+        None => None,
+    };
+    let facts = |mac, mtu, vlan, bond| ParentFacts { name: name.clone(), mac, mtu, vlan, bond };
+    if let Some(link) = there {
+        let vlan = tagged.filter(|_| link.alias.as_deref() == Some(shared));
+        return Ok(facts(link.mac.map(Mac), link.mtu, vlan, bond));
     }
+    if let Some(made) = bond {
+        return Ok(facts(made.mac, made.mtu, tagged, Some(made)));
+    }
+    let Some((lower, id)) = tagged else {
+        return Err(no_master(&name, "there is no such link"));
+    };
+    match rtnl.link(&lower)? {
+        Some(below) => Ok(facts(below.mac.map(Mac), below.mtu, Some((lower, id)), None)),
+        None => Err(no_master(&name, &format!("there is no link {lower} to make it on"))),
+    }
+}
+
+/// A bond that is ours, or to be made. Somebody else's is used as it is, if it is what is
+/// described: then there is nothing to make.
+fn bond(name: &str, conf: &Bond, rtnl: &mut Rtnl, shared: &str) -> Result<Option<BondFacts>> {
+    let facts = |mac, mtu| BondFacts { name: name.to_owned(), mac, mtu, conf: conf.clone() };
+    match rtnl.link(name)? {
+        Some(link) if link.alias.as_deref() == Some(shared) => {
+            Ok(Some(facts(link.mac.map(Mac), link.mtu)))
+        }
+        Some(link) => is_described(&link, conf, rtnl).map(|()| None),
+        None => {
+            let ports = free_ports(name, conf, rtnl)?;
+            let mtu = ports.iter().map(|port| port.mtu).min().unwrap_or_default();
+            Ok(Some(facts(ports.first().and_then(|port| port.mac).map(Mac), mtu)))
+        }
+    }
+}
+
+/// The links that a bond is to be made of. The kernel takes none that is up, and one that
+/// is in use must not be taken from whoever uses it.
+fn free_ports(name: &str, conf: &Bond, rtnl: &mut Rtnl) -> Result<Vec<LinkInfo>> {
+    let what = |port: &str| format!("make bond {name} of link {port}");
+    let mut ports = Vec::new();
+    for port in &conf.links {
+        let Some(link) = rtnl.link(port)? else {
+            return Err(Error::new(Kind::Missing, what(port), "there is no such link"));
+        };
+        if link.master.is_some() {
+            let why = "it is in another bond, bridge or routing domain";
+            return Err(Error::new(Kind::Taken, what(port), why));
+        }
+        if link.up() {
+            return Err(Error::new(Kind::Taken, what(port), "it is up, so it may be in use")
+                .hint(format!("if nobody needs it: ip link set {port} down")));
+        }
+        ports.push(link);
+    }
+    Ok(ports)
+}
+
+/// Whether somebody else's link is the bond that a network's list describes. One without
+/// its ports would be a master that leads nowhere.
+fn is_described(link: &LinkInfo, conf: &Bond, rtnl: &mut Rtnl) -> Result<()> {
+    let differs = |why: String| {
+        Err(Error::new(Kind::Taken, format!("use {} as the bond of the list", link.name), why)
+            .hint(format!("ip link del {}, or leave \"bond\" out to use it as it is", link.name)))
+    };
+    match link.device {
+        Some(rt::Device::Bond { mode, .. }) if mode == conf.mode.number() => {}
+        Some(rt::Device::Bond { .. }) => {
+            return differs(format!("its mode isn't {}", conf.mode.name()));
+        }
+        _ => return differs("it is no bond".into()),
+    }
+    for port in &conf.links {
+        if rtnl.link(port)?.and_then(|port| port.master) != Some(link.index) {
+            return differs(format!("link {port} isn't in it"));
+        }
+    }
+    Ok(())
 }
 
 fn no_master(name: &str, why: &str) -> Error {

@@ -8,7 +8,7 @@ use podkeel_wire::rt;
 use serde::{Deserialize, Serialize};
 
 use super::object::Side;
-use crate::conf::{IpvlanMode, MacvlanMode, Tap};
+use crate::conf::{BondMode, IpvlanMode, MacvlanMode, Tap};
 use crate::request::Mac;
 
 /// A link by itself, as we make it.
@@ -69,6 +69,13 @@ pub enum DeviceKind {
         /// The inode number of the pod's namespace: it is shared in there, by name.
         netns: u64,
     },
+    /// Several links of one Ethernet as one.
+    Bond {
+        /// How frames are spread over them.
+        mode: BondMode,
+        /// Milliseconds between two looks at their carriers.
+        miimon: u32,
+    },
     /// A tunnel end.
     Vxlan {
         /// The network.
@@ -128,6 +135,7 @@ impl Device {
             DeviceKind::Vlan { id } => rt::Device::Vlan { id },
             DeviceKind::Dummy => rt::Device::Dummy,
             DeviceKind::Vrf { table, .. } => rt::Device::Vrf { table },
+            DeviceKind::Bond { mode, miimon } => rt::Device::Bond { mode: mode.number(), miimon },
             DeviceKind::Vxlan { id, port, local, learning } => {
                 rt::Device::Vxlan(rt::Vxlan { id, port, local, learning })
             }
@@ -165,6 +173,7 @@ impl DeviceKind {
             DeviceKind::Dummy => "dummy",
             DeviceKind::Tap(_) => "tun",
             DeviceKind::Vrf { .. } => "vrf",
+            DeviceKind::Bond { .. } => "bond",
             DeviceKind::Vxlan { .. } => "vxlan",
         }
     }
@@ -181,6 +190,7 @@ impl fmt::Display for Device {
             DeviceKind::Ipvlan { mode } => write!(f, " mode {}", mode.name())?,
             DeviceKind::Vlan { id } => write!(f, " id {id}")?,
             DeviceKind::Vrf { table, .. } => write!(f, " table {table}")?,
+            DeviceKind::Bond { mode, .. } => write!(f, " mode {}", mode.name())?,
             DeviceKind::Vxlan { id, port, local, .. } => {
                 write!(f, " id {id} local {local} dstport {port}")?;
             }

@@ -62,7 +62,7 @@ fn in_our_words(error: Error, device: &Device) -> Error {
         (Some(libc::EOPNOTSUPP | libc::ENODEV), _) if error.extack.is_some() => return error,
         (Some(libc::EOPNOTSUPP), _) => (
             format!("this kernel has no links of kind {kind}"),
-            format!("it may need the module: modprobe {kind}"),
+            format!("it may need the module: modprobe rtnl-link-{kind}"),
         ),
         (Some(libc::EBUSY | libc::EINVAL), DeviceKind::Macvlan { .. }) => (
             "the master is used in another way: by a bridge, or in mode passthru".to_owned(),
@@ -71,6 +71,12 @@ fn in_our_words(error: Error, device: &Device) -> Error {
         (Some(libc::EEXIST), DeviceKind::Vxlan { id, port, .. }) => (
             format!("there is a vxlan with id {id} and port {port} already"),
             "choose another id".to_owned(),
+        ),
+        (Some(libc::EEXIST), DeviceKind::Bond { .. }) => (
+            format!("there is a link {} by now", device.name),
+            "the kernel's module makes a bond0 when it is loaded, unless max_bonds is 0: \
+             `ip link del bond0`, and try again"
+                .to_owned(),
         ),
         _ => return error,
     };
@@ -105,7 +111,7 @@ fn name(world: &mut World, step: &Step, device: &Device, what: &dyn Fn() -> Stri
     };
     rt::new_link(&mut batch, rt::REQUEST, &named);
     if let Some(refusal) = rtnl.socket.exchange(batch, |_| {})?.first() {
-        return Err(refusal.error(what()));
+        return Err(in_our_words(refusal.error(what()), device));
     }
     born.name.clone_from(&device.name);
     rtnl.learn(&born);

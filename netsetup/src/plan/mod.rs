@@ -95,8 +95,11 @@ impl Step {
     /// Whether attachments count themselves as its holders. A switch of a
     /// shared link goes when the link goes.
     pub fn is_held(&self) -> bool {
-        use Object::{Neigh, Route, Sysctl, Up};
-        let of_link = matches!(self.what, Up { .. } | Sysctl { .. } | Neigh { .. } | Route { .. });
+        use Object::{Member, Neigh, Route, Sysctl, Up};
+        let of_link = matches!(
+            self.what,
+            Up { .. } | Sysctl { .. } | Neigh { .. } | Route { .. } | Member { .. }
+        );
         self.hold == Hold::Share && !of_link
     }
 }

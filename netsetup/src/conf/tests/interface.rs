@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::conf::json::Node;
+use crate::conf::{Bond, BondMode};
 
 fn one(text: &str) -> Result<Plugin> {
     Ok(plugins(text)?.plugins.remove(0))
@@ -40,7 +41,14 @@ fn all_that_can_be_said() {
     assert_eq!((macvlan.mtu, macvlan.mac), (Some(1400), Some(Mac([2, 0, 0, 0, 0, 7]))));
     let InterfaceKind::Macvlan(conf) = &macvlan.kind else { panic!("{macvlan:?}") };
     assert_eq!((conf.mode, conf.queue), (MacvlanMode::Vepa, Some(5000)));
-    assert_eq!(conf.master, Master { name: Some("eth0.100".into()), in_pod: true });
+    assert_eq!(conf.master, Master { name: Some("eth0.100".into()), in_pod: true, bond: None });
+    let bond = interface(
+        r#"{"type": "ipvlan", "master": "bond0.7", "bond": {"links": ["eth1", "eth2"],
+            "mode": "802.3ad", "miimon": 50}}"#,
+    );
+    let described = bond.master().and_then(|master| master.bond.clone());
+    let links = vec!["eth1".to_owned(), "eth2".to_owned()];
+    assert_eq!(described, Some(Bond { links, mode: BondMode::Lacp, miimon: 50 }));
     // What a runtime says counts more than the file.
     let asked = r#"{"type": "macvlan", "mac": "02:00:00:00:00:07",
                     "args": {"cni": {"mac": "02:00:00:00:00:08"}}}"#;
@@ -119,6 +127,27 @@ fn what_is_refused() {
             "mode: unknown ipvlan mode: \"l4\": there are l2, l3, l3s",
         ),
         (r#""type": "vlan", "vlanId": 5"#, "master: is missing"),
+        (
+            r#""type": "macvlan", "bond": {"links": ["eth1"]}"#,
+            "master: is missing: it names the bond that \"bond\" describes",
+        ),
+        (r#""type": "macvlan", "master": "bond0", "bond": {}"#, "bond.links: is missing"),
+        (
+            r#""type": "macvlan", "master": "bond0", "bond": {"links": ["eth1", "a/b"]}"#,
+            "bond.links[1]: \"a/b\"",
+        ),
+        (
+            r#""type": "macvlan", "master": "bond0", "bond": {"links": ["eth1", "eth1"]}"#,
+            "bond.links: eth1 is named twice",
+        ),
+        (
+            r#""type": "ipvlan", "master": "bond0", "bond": {"links": ["eth1"], "mode": "lacp"}"#,
+            "bond.mode: unknown bond mode: \"lacp\": there are balance-rr, active-backup,",
+        ),
+        (
+            r#""type": "vlan", "master": "bond0", "linkInContainer": true, "bond": {"links": ["eth1"]}"#,
+            "bond: cannot be together with \"linkInContainer\"",
+        ),
         (
             r#""type": "vlan", "master": "eth0", "vlanId": 4095"#,
             "vlanId: invalid VLAN ID 4095 (must be between 0 and 4094)",
