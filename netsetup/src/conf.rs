@@ -47,7 +47,7 @@ pub use self::{
     bond::{Bond, BondMode},
     bridge::Bridge,
     call::{Args, Call, NAMES, call, call_by_names, decode, name_of, prev_of, type_of, version_of},
-    chained::{Firewall, LinkSettings, Portmap, Tuning, Vrf},
+    chained::{Firewall, LinkSettings, MarkBy, Portmap, Tuning, Vrf},
     host_local::HostLocal,
     interface::{
         HostDevice, Interface, InterfaceKind, Ipvlan, IpvlanMode, Macvlan, MacvlanMode, Master,

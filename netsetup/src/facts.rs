@@ -13,8 +13,9 @@ pub use self::links::{BondFacts, DeviceFacts, ParentFacts, TunnelFacts};
 use crate::conf::{self, Network, Plugin};
 use crate::error::Result;
 use crate::ipam::Leases;
+use crate::kernel::ruleset::Marking;
 use crate::kernel::sysctl::{ProcSys, path_of};
-use crate::kernel::{Nft, Rtnl, forward};
+use crate::kernel::{Nft, Rtnl, forward, set_mark};
 use crate::names::Mark;
 use crate::plan::{LinkAttr, Object, Pod};
 use crate::request::{Mac, SysctlSetting};
@@ -47,6 +48,9 @@ pub struct Facts {
     pub forward_v4: bool,
     /// The same of ip6tables.
     pub forward_v6: bool,
+    /// How a chain of iptables marks what is to be masqueraded, by family: IPv4, IPv6. Read
+    /// for a portmap plugin that names the chain.
+    pub set_mark: [Option<Marking>; 2],
     /// What the settings of the pod's interface are, if it has one of this name.
     pub pod_link: Vec<(LinkAttr, String)>,
     /// What the pod's sysctls are that somebody wants to set; `None` = no such sysctl.
@@ -142,6 +146,17 @@ impl Facts {
     pub fn read_forward(&mut self, nft: &mut Nft) -> Result<()> {
         self.forward_v4 = forward::may_drop(nft, false)?;
         self.forward_v6 = forward::may_drop(nft, true)?;
+        Ok(())
+    }
+
+    /// Reads how the chain that a portmap plugin names marks packets, for each family that
+    /// the pod has addresses of.
+    pub fn read_set_mark(&mut self, chain: &str, leases: &Leases, nft: &mut Nft) -> Result<()> {
+        for (v6, slot) in [false, true].into_iter().zip(&mut self.set_mark) {
+            if leases.addrs.iter().any(|a| a.address.addr().is_ipv6() == v6) {
+                *slot = Some(set_mark::read(nft, v6, chain)?);
+            }
+        }
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::request::Proto;
 /// host listens on a port of the plan.
 pub(crate) fn free(plan: &Plan) -> Result<()> {
     for step in &plan.steps {
-        if let Object::Entry(Entry::Published { proto, host_ip, host_port, to }) = &step.what {
+        if let Object::Entry(Entry::Published { proto, host_ip, host_port, to, .. }) = &step.what {
             let any: IpAddr = if to.is_ipv4() {
                 Ipv4Addr::UNSPECIFIED.into()
             } else {

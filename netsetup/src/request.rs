@@ -1,5 +1,6 @@
 //! What a caller wants: one attachment of one container to one network.
 
+pub mod matches;
 pub mod names;
 mod publish;
 mod sysctl;

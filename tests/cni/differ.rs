@@ -18,6 +18,7 @@ mod cases;
 mod chained;
 mod front;
 mod packets;
+mod sctp;
 mod see;
 mod table;
 

@@ -17,3 +17,4 @@ mod gc;
 mod guard;
 mod ipam;
 mod side;
+mod terms;

@@ -1,7 +1,5 @@
 //! The plugins that add to an interface that is there: `portmap`, `firewall` and `tuning`.
 
-use serde_json::Value;
-
 use super::{
     Capabilities,
     bridge::read_backend,
@@ -9,7 +7,7 @@ use super::{
     json::{Fault, Object, Parsed},
     read_capabilities,
 };
-use crate::request::{Mac, SysctlSetting};
+use crate::request::{Mac, SysctlSetting, matches};
 
 /// Published ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +16,25 @@ pub struct Portmap {
     pub snat: bool,
     /// The pod sees the host's address behind all that comes by a published port.
     pub masq_all: bool,
+    /// Words of iptables that a packet of IPv4 must match to reach a published port; see
+    /// [`matches`].
+    pub conditions_v4: Vec<String>,
+    /// The same of IPv6.
+    pub conditions_v6: Vec<String>,
+    /// How packets are marked that are to be masqueraded; `None` = not at all, for our rules
+    /// ask the connection itself.
+    pub mark: Option<MarkBy>,
     /// What it asks a runtime for: `portMappings`.
     pub capabilities: Capabilities,
+}
+
+/// How packets to a published port are marked that are to be masqueraded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MarkBy {
+    /// One bit of the mark, 0 to 31. All that has it is masqueraded.
+    Bit(u32),
+    /// As this chain of iptables' table nat does it, by whose owner it is masqueraded.
+    Chain(String),
 }
 
 /// Sysctls in the pod, and settings of its interface.
@@ -121,21 +136,34 @@ pub(super) fn read_vrf(plugin: &Object) -> Parsed<Vrf> {
 
 pub(super) fn read_portmap(plugin: &Object) -> Parsed<Portmap> {
     read_backend(plugin, "backend")?;
-    plugin.refuse("conditionsV4", Value::Null)?;
-    plugin.refuse("conditionsV6", Value::Null)?;
-    read_marks(plugin)?;
     Ok(Portmap {
         snat: plugin.flag("snat", true)?,
         masq_all: plugin.flag("masqAll", false)?,
+        conditions_v4: read_conditions(plugin, "conditionsV4", false)?,
+        conditions_v6: read_conditions(plugin, "conditionsV6", true)?,
+        mark: read_mark(plugin)?,
         capabilities: read_capabilities(plugin)?,
     })
 }
 
-/// How the reference tells its own rules which packets to masquerade. podkeel's ask the
-/// connection itself, and need no mark: read, judged, not used.
-fn read_marks(plugin: &Object) -> Parsed<()> {
+fn read_conditions(plugin: &Object, key: &str, v6: bool) -> Parsed<Vec<String>> {
+    let (words, path) = (plugin.strings(key)?, plugin.at(key));
+    if !words.is_empty() && plugin.text("backend")? == Some("nftables") {
+        let why = "nft's own words are not read; those of iptables are, with backend \"iptables\"";
+        return Err(Fault::unsupported(&path, why));
+    }
+    match matches::read(&words, v6) {
+        Ok(_) => Ok(words),
+        Err(refused) if refused.unknown => Err(Fault::unsupported(&path, refused.why)),
+        Err(refused) => Err(Fault::input(&path, refused.why)),
+    }
+}
+
+fn read_mark(plugin: &Object) -> Parsed<Option<MarkBy>> {
     let chain = plugin.text("externalSetMarkChain")?;
-    let Some(bit) = plugin.number("markMasqBit")? else { return Ok(()) };
+    let Some(bit) = plugin.number("markMasqBit")? else {
+        return Ok(chain.map(|chain| MarkBy::Chain(chain.to_owned())));
+    };
     let path = plugin.at("markMasqBit");
     if chain.is_some() {
         return Err(Fault::input(&path, "cannot be together with externalSetMarkChain"));
@@ -143,7 +171,7 @@ fn read_marks(plugin: &Object) -> Parsed<()> {
     if bit > 31 {
         return Err(Fault::input(&path, format_args!("{bit} is not a bit from 0 to 31")));
     }
-    Ok(())
+    Ok(Some(MarkBy::Bit(bit)))
 }
 
 pub(super) fn read_tuning(plugin: &Object) -> Parsed<Tuning> {

@@ -1,7 +1,7 @@
 //! Questions to a network and to its plugins.
 
 use super::{
-    Bridge, Capabilities, Dns, Firewall, Interface, Ipam, Network, Plugin, Source, Vxlan,
+    Bridge, Capabilities, Dns, Firewall, Interface, Ipam, Network, Plugin, Portmap, Source, Vxlan,
     load::BUILTIN, parse,
 };
 use crate::error::Result;
@@ -25,6 +25,14 @@ impl Network {
     pub fn firewall(&self) -> Option<&Firewall> {
         self.plugins.iter().find_map(|plugin| match plugin {
             Plugin::Firewall(firewall) => Some(firewall),
+            _ => None,
+        })
+    }
+
+    /// Its portmap plugin, if it has one.
+    pub fn portmap(&self) -> Option<&Portmap> {
+        self.plugins.iter().find_map(|plugin| match plugin {
+            Plugin::Portmap(portmap) => Some(portmap),
             _ => None,
         })
     }

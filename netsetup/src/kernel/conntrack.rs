@@ -22,7 +22,7 @@ struct Port {
 impl Port {
     fn of(entry: &Entry) -> Option<Port> {
         match *entry {
-            Entry::Published { proto: Proto::Udp, host_ip, host_port, to } => {
+            Entry::Published { proto: Proto::Udp, host_ip, host_port, to, .. } => {
                 Some(Port { host_ip, host_port, to })
             }
             _ => None,

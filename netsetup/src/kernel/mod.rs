@@ -12,6 +12,7 @@
 //!   announce ── neighbours are told who has an address now
 //!   guard ── what link-layer addresses a pod may send from
 //!   forward ── accepts in iptables' table, where it drops
+//!   set_mark ── what a chain of iptables does to a packet's mark
 //! ```
 
 pub mod announce;
@@ -23,6 +24,7 @@ pub mod nft;
 pub mod ns;
 pub mod rtnl;
 pub mod ruleset;
+pub mod set_mark;
 pub mod socket;
 mod sys;
 pub mod sysctl;

@@ -56,10 +56,10 @@ impl Nft {
 
     /// Elements by key: for each of `wanted` what is there, in order. A set of
     /// ranges looks a key up by its start: what holds it but isn't it doesn't count.
-    pub fn elems(
+    pub fn elems<S: AsRef<str>>(
         &mut self,
         table: Table<'_>,
-        wanted: &[(&str, Elem)],
+        wanted: &[(S, Elem)],
     ) -> Result<Vec<Option<Elem>>> {
         let mut found = Vec::with_capacity(wanted.len());
         // The answers of one exchange wait in the socket's buffer.
@@ -72,15 +72,15 @@ impl Nft {
         Ok(found)
     }
 
-    fn some_elems(
+    fn some_elems<S: AsRef<str>>(
         &mut self,
         table: Table<'_>,
-        wanted: &[(&str, Elem)],
+        wanted: &[(S, Elem)],
     ) -> Result<Vec<Option<Elem>>> {
         let mut batch = self.socket.batch();
         let first = batch.next_seq();
         for (set, key) in wanted {
-            table.get_elem(&mut batch, set, key);
+            table.get_elem(&mut batch, set.as_ref(), key);
         }
         let mut found = vec![None; wanted.len()];
         let refused = self.socket.exchange(batch, |message| {

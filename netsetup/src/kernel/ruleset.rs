@@ -24,11 +24,13 @@
 //! translated at all.
 
 mod entry;
+pub mod terms;
 
 use podkeel_wire::Batch;
 use podkeel_wire::nf::{self, Expr, Field, Hook, Reg, Set, Table};
 
 pub use self::entry::Entry;
+pub use self::terms::{Marking, Terms};
 use super::nft::Nft;
 use crate::error::Result;
 
@@ -85,6 +87,8 @@ pub const CHAINS: [(&str, Option<Hook<'static>>); 6] = [
 struct Family {
     packet: [Expr<'static>; 2],
     number: u8,
+    /// 4 or 6.
+    version: u8,
     saddr: u32,
     daddr: u32,
     len: u32,
@@ -109,6 +113,7 @@ struct ToMany {
 const IPV4: Family = Family {
     packet: nf::PACKET_V4,
     number: nf::IP,
+    version: 4,
     saddr: 12,
     daddr: 16,
     len: 4,
@@ -129,6 +134,7 @@ const IPV4: Family = Family {
 const IPV6: Family = Family {
     packet: nf::PACKET_V6,
     number: nf::IP6,
+    version: 6,
     saddr: 8,
     daddr: 24,
     len: 16,
@@ -181,7 +187,7 @@ pub fn rules() -> Vec<Rule> {
 }
 
 impl Family {
-    fn rule(&self, parts: &[&[Expr<'static>]]) -> Vec<Expr<'static>> {
+    fn rule<'a>(&self, parts: &[&[Expr<'a>]]) -> Vec<Expr<'a>> {
         [&self.packet[..]].iter().chain(parts).flat_map(|part| part.iter().copied()).collect()
     }
 
@@ -215,6 +221,11 @@ impl Family {
     }
 
     fn publish(&self, ports: &'static str) -> [Vec<Expr<'static>>; 2] {
+        self.publish_by(self.bound, ports)
+    }
+
+    /// The rules of a map of ports on one address, and of one on any.
+    fn publish_by<'a>(&self, bound: &'a str, ports: &'a str) -> [Vec<Expr<'a>>; 2] {
         let dnat = Expr::Dnat { family: self.number, addr: R0, port: Reg::word(self.words) };
         let proto_port = |at| {
             [
@@ -224,7 +235,7 @@ impl Family {
         };
         let find = |set| [Expr::Lookup { set, key: R0, to: Some(R0) }, dnat];
         [
-            self.rule(&[&[self.daddr()], &proto_port(self.words), &find(self.bound)]),
+            self.rule(&[&[self.daddr()], &proto_port(self.words), &find(bound)]),
             self.rule(&[&proto_port(0), &find(ports)]),
         ]
     }
@@ -285,6 +296,11 @@ pub fn make(batch: &mut Batch) {
     }
 }
 
+/// The names of all sets and maps that are there, those of [`terms`] too.
+pub fn sets(nft: &mut Nft) -> Result<Vec<String>> {
+    Ok(nft.sets(TABLE)?.into_iter().map(|set| set.name).collect())
+}
+
 /// How the table differs from what [`make`] makes: nothing where it is the same.
 pub fn differences(nft: &mut Nft) -> Result<Vec<String>> {
     let Some(table) = nft.table(TABLE)? else { return Ok(vec!["the table is missing".into()]) };
@@ -310,8 +326,9 @@ pub fn differences(nft: &mut Nft) -> Result<Vec<String>> {
     found.extend(missing.map(|(name, ..)| format!("set {name} is missing")));
     let there = nft.rules(TABLE)?;
     for (chain, _) in &CHAINS {
-        let is: Vec<_> =
-            there.iter().filter(|r| r.chain == *chain).map(|r| r.exprs.join(" ")).collect();
+        // A rule with a comment leads to chains of `terms`, and is theirs.
+        let own = |r: &&nf::RuleInfo| r.chain == *chain && r.comment.is_none();
+        let is: Vec<_> = there.iter().filter(own).map(|r| r.exprs.join(" ")).collect();
         let ours = rules().into_iter().filter(|(c, _)| c == chain);
         let should: Vec<_> =
             ours.map(|(_, e)| e.iter().map(Expr::name).collect::<Vec<_>>().join(" ")).collect();

@@ -1,13 +1,15 @@
 //! Published ports: elements of the ruleset's maps.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::conf::Portmap;
+use ipnet::IpNet;
+
+use crate::conf::{MarkBy, Portmap};
 use crate::driver::{Request, own_network};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::ipam::{Assigned, Leases};
-use crate::kernel::ruleset::Entry;
+use crate::kernel::ruleset::{Entry, Marking, Terms};
 use crate::plan::{Object, Phase, Plan, Side};
 use crate::request::Publish;
 
@@ -59,7 +61,10 @@ fn publish(
         return Err(no_loopback(request, port, ip));
     }
     let open = |plan: Plan, entry| plan.own(Phase::Open, Side::Host, Object::Entry(entry));
+    let terms = terms(conf, facts, ip.is_ipv6());
+    let name = terms.as_ref().map(Terms::name);
     let plan = own_network(plan, lease.address);
+    let plan = plan.each(terms.clone(), |plan, t| plan.share(Phase::Close, Object::Terms(t)));
     let plan = match localnet.filter(|_| host_ip.is_none() || loopback) {
         Some(localnet) => {
             let object = Object::Localnet { link: localnet.link.clone() };
@@ -69,17 +74,56 @@ fn publish(
             };
             match loopback {
                 true => plan,
-                false => open(plan, Entry::Local { proto, host_port, to }),
+                false => open(plan, Entry::Local { proto, host_port, to, terms: name.clone() }),
             }
         }
         None => plan,
     };
-    let plan = open(plan, Entry::Published { proto, host_ip, host_port, to });
-    Ok(match conf.masq_all {
+    let marked = terms.as_ref().filter(|terms| terms.mark.is_some());
+    let plan = plan.each(marked.into_iter().flat_map(|_| senders(conf, lease)), |plan, from| {
+        let terms = name.clone().unwrap_or_default();
+        open(plan, Entry::Marked { from, host_ip, proto, host_port, terms })
+    });
+    let plan = open(plan, Entry::Published { proto, host_ip, host_port, to, terms: name.clone() });
+    Ok(match conf.masq_all && marked.is_none() {
         // Two ports of the host may lead to one of the pod's.
         true => open(plan, Entry::Hidden { proto, to }),
         false => plan,
     })
+}
+
+/// The terms of one family's ports; `None` where all packets get there and none is marked.
+fn terms(conf: &Portmap, facts: &Facts, v6: bool) -> Option<Terms> {
+    let conditions = if v6 { &conf.conditions_v6 } else { &conf.conditions_v4 };
+    // Without snat nothing is masqueraded, and so nothing marked.
+    let mark = match conf.mark.as_ref().filter(|_| conf.snat) {
+        Some(MarkBy::Bit(bit)) => {
+            Some(Marking { mask: 1 << bit, value: 1 << bit, masquerade: true })
+        }
+        Some(MarkBy::Chain(_)) => facts.set_mark[usize::from(v6)],
+        None => None,
+    };
+    let any = !conditions.is_empty() || mark.is_some();
+    any.then(|| Terms { v6, conditions: conditions.clone(), mark })
+}
+
+/// Whose packets are to be masqueraded: those of the pod's own network, for which the answer
+/// would bypass the host, and those of the host's loopback; or everybody's.
+fn senders(conf: &Portmap, lease: &Assigned) -> Vec<IpNet> {
+    let everybody = IpNet::new(
+        match lease.address.addr() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        },
+        0,
+    );
+    match (conf.masq_all, lease.address.addr()) {
+        (true, _) => everybody.into_iter().collect(),
+        (false, IpAddr::V4(_)) => {
+            vec![lease.address.trunc(), IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))]
+        }
+        (false, IpAddr::V6(_)) => vec![lease.address.trunc()],
+    }
 }
 
 fn no_loopback(request: &Request, port: &Publish, ip: IpAddr) -> Error {

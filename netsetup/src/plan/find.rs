@@ -108,6 +108,11 @@ pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
                 table.comment.unwrap_or_default()
             )),
         }),
+        Object::Terms(terms) => {
+            let shared = world.mark.shared();
+            let differences = terms.differences(world.nft()?, &shared)?;
+            Ok(differences.map_or(Found::Absent, of_list))
+        }
         Object::Entry(entry) => find_entry(world, entry, &step.hold),
         Object::Guard => Ok(match guard::find(world.nft()?)? {
             None => Found::Absent,

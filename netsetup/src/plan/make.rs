@@ -70,7 +70,7 @@ fn class(step: &Step) -> Class {
     match step.what {
         Object::Lease(_) => Class::Lease,
         Object::Sysctl { .. } | Object::Localnet { .. } => Class::Sysctl,
-        Object::Ruleset | Object::Entry(_) => Class::Nft,
+        Object::Ruleset | Object::Terms(_) | Object::Entry(_) => Class::Nft,
         Object::Settled { .. } => Class::Settled,
         Object::Pin { .. } => Class::Pin,
         Object::Announced { .. } => Class::Announced,

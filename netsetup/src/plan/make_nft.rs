@@ -1,5 +1,6 @@
 //! make, for nftables: all elements of a phase in one transaction.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use podkeel_wire::nf;
@@ -33,11 +34,12 @@ pub(super) fn make_nft(world: &mut World, steps: &[(usize, &Step)]) -> Result<()
                 let first = batch.next_seq();
                 match (&step.what, &step.hold) {
                     (Object::Ruleset, _) => ruleset::make(batch),
+                    (Object::Terms(terms), _) => terms.make(batch, &shared),
                     (Object::Entry(e), Hold::Share) => {
-                        _ = TABLE.make_elems(batch, e.set(), nf::ENSURE, &[e.elem(&shared)]);
+                        _ = TABLE.make_elems(batch, &e.set(), nf::ENSURE, &[e.elem(&shared)]);
                     }
                     (Object::Entry(e), _) => {
-                        _ = TABLE.make_elems(batch, e.set(), nf::CREATE, &[e.elem(&mark)])
+                        _ = TABLE.make_elems(batch, &e.set(), nf::CREATE, &[e.elem(&mark)])
                     }
                     _ => {}
                 }
@@ -84,36 +86,41 @@ fn published(step: &Step) -> Option<&Entry> {
 /// A port on every address and a port on one of them exclude each other, as for
 /// bind(2). `bound` has what was listed of the ports on one address, by set.
 fn overlapping(world: &mut World, entry: &Entry, bound: &mut Bound) -> Result<()> {
-    let Entry::Published { proto, host_ip, host_port, to } = entry else { return Ok(()) };
-    let (any, one) = if to.is_ipv4() { ("ports4", "bound4") } else { ("ports6", "bound6") };
+    let Entry::Published { proto, host_ip, host_port, to, .. } = entry else { return Ok(()) };
+    let (mut any, mut one) = (entry.clone(), entry.clone());
+    if let Entry::Published { host_ip: any, .. } = &mut any {
+        *any = None;
+    }
+    if let Entry::Published { host_ip: one, .. } = &mut one {
+        *one = Some(to.ip());
+    }
     if host_ip.is_some() {
-        let wanted =
-            Entry::Published { proto: *proto, host_ip: None, host_port: *host_port, to: *to };
-        let found = world.nft()?.elems(TABLE, &[(any, wanted.elem(""))])?;
+        let found = world.nft()?.elems(TABLE, &[(any.set(), any.elem(""))])?;
         return match found.into_iter().next().flatten() {
             Some(elem) => Err(taken(entry, elem.comment.as_deref())),
             None => Ok(()),
         };
     }
-    if !bound.contains_key(one) {
-        let ports = world.nft()?.all_elems(TABLE, one)?.into_iter().filter_map(|elem| {
-            match Entry::read_published(one, &elem)? {
+    let one = one.set();
+    if !bound.contains_key(&one) {
+        let ports = world.nft()?.all_elems(TABLE, &one)?.into_iter().filter_map(|elem| {
+            match Entry::read_published(&one, &elem)? {
                 Entry::Published { proto, host_port, .. } => {
                     Some(((proto, host_port), elem.comment))
                 }
                 _ => None,
             }
         });
-        bound.insert(one, ports.collect());
+        bound.insert(one.clone(), ports.collect());
     }
-    match bound.get(one).and_then(|ports| ports.get(&(*proto, *host_port))) {
+    match bound.get(&one).and_then(|ports| ports.get(&(*proto, *host_port))) {
         Some(comment) => Err(taken(entry, comment.as_deref())),
         None => Ok(()),
     }
 }
 
 /// Ports on one address of the host with their comments, by set.
-type Bound = HashMap<&'static str, HashMap<(Proto, u16), Option<String>>>;
+type Bound = HashMap<Cow<'static, str>, HashMap<(Proto, u16), Option<String>>>;
 
 fn taken(entry: &Entry, comment: Option<&str>) -> Error {
     let owner = match comment.and_then(names::owner_of) {

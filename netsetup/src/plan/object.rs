@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::device::{Device, Lent};
 use crate::ipam::Lease;
 use crate::kernel::forward;
-use crate::kernel::ruleset::Entry;
+use crate::kernel::ruleset::{Entry, Terms};
 use crate::kernel::sysctl::dotted;
 use crate::request::{Mac, Vlan};
 
@@ -157,6 +157,8 @@ pub enum Object {
     },
     /// Our nftables table with its chains, sets and rules.
     Ruleset,
+    /// The table's chains and maps of ports that are published on terms.
+    Terms(Terms),
     /// An element of one of the table's sets or maps.
     Entry(Entry),
 }
@@ -296,6 +298,7 @@ impl Object {
             Object::Guard => "guard".into(),
             Object::Forward { v6, .. } => Object::forward_key(*v6),
             Object::Localnet { link } => format!("localnet:{link}"),
+            Object::Terms(terms) => terms.key(),
             Object::Addr { link, address, .. } => format!("addr:{link}:{address}"),
             Object::Entry(Entry::Own(net)) => format!("own:{net}"),
             Object::Entry(Entry::Across { from, to }) => format!("own:{from}:{to}"),
@@ -408,6 +411,7 @@ impl fmt::Display for Object {
                 write!(f, "accepts of {ip} in {}' FORWARD", forward::command(ip.is_ipv6()))
             }
             Object::Ruleset => f.write_str("nftables table inet podkeel"),
+            Object::Terms(terms) => write!(f, "{terms}"),
             Object::Entry(entry) => write!(f, "{entry}"),
         }
     }

@@ -11,7 +11,7 @@ use super::object::{LinkAttr, Object, Side, Veth};
 use super::undo_device::{bring_home, drop_device, drop_own, drop_unnamed, leave, unpin};
 use super::{Hold, Plan, Step, World};
 use crate::error::{Error, Result};
-use crate::kernel::ruleset::{self, SETS, TABLE};
+use crate::kernel::ruleset::{self, TABLE};
 use crate::kernel::{Nft, Rtnl};
 use crate::kernel::{conntrack, forward, guard};
 
@@ -90,7 +90,7 @@ fn drop_step(
 /// removal one: a key is removed whatever its data is by then.
 fn drop_entries(world: &mut World, steps: &[&Step]) -> Result<()> {
     let mark = world.mark.clone();
-    let wanted: Vec<(&str, Elem)> = steps
+    let wanted: Vec<_> = steps
         .iter()
         .filter_map(|step| match &step.what {
             Object::Entry(entry) => Some((entry.set(), entry.elem(""))),
@@ -106,9 +106,9 @@ fn drop_entries(world: &mut World, steps: &[&Step]) -> Result<()> {
 }
 
 /// Removes those of the elements whose comment is `ours` at that moment.
-pub fn drop_elems(
+pub fn drop_elems<S: AsRef<str>>(
     nft: &mut Nft,
-    wanted: &[(&str, Elem)],
+    wanted: &[(S, Elem)],
     ours: &dyn Fn(Option<&str>) -> bool,
 ) -> Result<()> {
     if wanted.is_empty() {
@@ -121,11 +121,11 @@ pub fn drop_elems(
             .iter()
             .zip(found)
             .filter(|(_, found)| found.as_ref().is_some_and(|elem| ours(elem.comment.as_deref())))
-            .map(|((set, elem), _)| (*set, Elem { comment: None, data: None, ..elem.clone() }))
+            .map(|((set, elem), _)| (set, Elem { comment: None, data: None, ..elem.clone() }))
             .collect();
         let refused = nft.commit(Some(generation), |batch| {
             for (set, elem) in &remove {
-                TABLE.delete_elems(batch, set, std::slice::from_ref(elem));
+                TABLE.delete_elems(batch, set.as_ref(), std::slice::from_ref(elem));
             }
         })?;
         match refused.first() {
@@ -238,6 +238,10 @@ fn drop_shared(world: &mut World, step: &Step) -> Result<()> {
                 None => Ok(()),
             })
         }
+        Object::Terms(terms) => {
+            let shared = world.mark.shared();
+            ruleset::terms::drop(world.nft()?, &terms.name(), &shared)
+        }
         Object::Ruleset => drop_ruleset(world.nft()?),
         Object::Guard => guard::drop_table(world.nft()?),
         Object::Forward { v6, .. } => {
@@ -291,8 +295,8 @@ pub fn is_our_table(nft: &mut Nft) -> Result<bool> {
 
 /// Whether no set or map of the table has an element.
 pub fn is_empty(nft: &mut Nft) -> Result<bool> {
-    for (set, ..) in &SETS {
-        if !nft.all_elems(TABLE, set)?.is_empty() {
+    for set in ruleset::sets(nft)? {
+        if !nft.all_elems(TABLE, &set)?.is_empty() {
             return Ok(false);
         }
     }

@@ -139,6 +139,9 @@ fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prep
     if wanted.network.firewall().is_some() {
         facts.read_forward(world.nft()?)?;
     }
+    if let Some(chain) = wanted.asks_for_marks_of() {
+        facts.read_set_mark(chain, &leases, world.nft()?)?;
+    }
     facts.pins = context.roots.pins();
     if let Some(pod) = &mut world.pod {
         facts.read_pod(pod, &sysctls)?;

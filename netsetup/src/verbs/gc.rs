@@ -16,7 +16,7 @@ use super::{Context, del};
 use crate::conf;
 use crate::error::{Error, Result};
 use crate::ipam;
-use crate::kernel::ruleset::{Entry, SETS, TABLE};
+use crate::kernel::ruleset::{self, Entry, SETS, TABLE};
 use crate::kernel::{Nft, Rtnl};
 use crate::kernel::{forward, guard};
 use crate::names::{self, Mark};
@@ -194,6 +194,7 @@ fn shared(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
             }
         }
     }
+    let terms = ruleset::terms::all(&mut nft, &ours)?;
     if free(&Object::Guard.key())
         && guard::find(&mut nft)? == Some(true)
         && guard::all(&mut nft)?.is_empty()
@@ -207,6 +208,10 @@ fn shared(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
             let what = format!("chains for accepts in {}' FORWARD", forward::command(v6));
             found.orphans.push(nobody_holds(what, removed));
         }
+    }
+    for (name, _) in terms.into_iter().filter(|(_, key)| free(key)) {
+        let removed = (!dry_run).then(|| ruleset::terms::drop(&mut nft, &name, &ours));
+        found.orphans.push(nobody_holds(format!("chain {name}, its maps and rules"), removed));
     }
     if free("ruleset") && plan::is_our_table(&mut nft)? && plan::is_empty(&mut nft)? {
         let removed = (!dry_run).then(|| plan::drop_ruleset(&mut nft));

@@ -199,6 +199,15 @@ impl Wanted {
         self.network.plugins.iter().any(conf::Plugin::makes_interface)
     }
 
+    /// The chain of iptables by which packets to its ports are to be marked.
+    fn asks_for_marks_of(&self) -> Option<&str> {
+        let conf = self.network.portmap().filter(|_| !self.wishes.ports.is_empty())?;
+        match conf.mark.as_ref().filter(|_| conf.snat)? {
+            conf::MarkBy::Chain(chain) => Some(chain),
+            conf::MarkBy::Bit(_) => None,
+        }
+    }
+
     /// What its record says of where it came from.
     pub fn source(&self) -> String {
         match &self.part {

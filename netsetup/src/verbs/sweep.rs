@@ -9,7 +9,7 @@ use podkeel_wire::rt::LinkInfo;
 use super::Context;
 use crate::error::{Context as _, Result};
 use crate::ipam;
-use crate::kernel::ruleset::{SETS, TABLE};
+use crate::kernel::ruleset::{self, TABLE};
 use crate::kernel::{Nft, Rtnl};
 use crate::kernel::{forward, guard};
 use crate::names;
@@ -22,7 +22,7 @@ pub(super) struct Marked {
     /// Links with a mark as their alias.
     pub(super) links: Vec<LinkInfo>,
     /// Elements with a mark as their comment, and the set that each is in.
-    pub(super) elems: Vec<(&'static str, Elem)>,
+    pub(super) elems: Vec<(String, Elem)>,
     /// Elements of the guard of bridges.
     pub(super) senders: Vec<(&'static str, Elem)>,
     /// Rules of iptables' tables with a mark as their comment, and whether of IPv6.
@@ -40,9 +40,9 @@ impl Marked {
             |text: &Option<String>| text.as_deref().is_some_and(|t| names::is_mark(t) && is(t));
         let mut found = Marked { links: host.links()?, ..Marked::default() };
         found.links.retain(|link| link.family == libc::AF_UNSPEC as u8 && wanted(&link.alias));
-        for (set, ..) in SETS {
-            let elems = nft.all_elems(TABLE, set)?;
-            found.elems.extend(elems.into_iter().filter(|e| wanted(&e.comment)).map(|e| (set, e)));
+        for set in ruleset::sets(nft)? {
+            let elems = nft.all_elems(TABLE, &set)?.into_iter().filter(|e| wanted(&e.comment));
+            found.elems.extend(elems.map(|elem| (set.clone(), elem)));
         }
         found.senders = guard::all(nft)?;
         found.senders.retain(|(_, elem)| wanted(&elem.comment));
@@ -65,8 +65,9 @@ impl Marked {
     /// The marks themselves.
     pub(super) fn marks(&self) -> impl Iterator<Item = &str> {
         let links = self.links.iter().filter_map(|l| l.alias.as_deref());
-        let elems = self.elems.iter().chain(&self.senders);
-        let elems = elems.filter_map(|(_, e)| e.comment.as_deref());
+        let elems = self.elems.iter().map(|(_, elem)| elem);
+        let elems = elems.chain(self.senders.iter().map(|(_, elem)| elem));
+        let elems = elems.filter_map(|elem| elem.comment.as_deref());
         links.chain(elems).chain(self.rules.iter().filter_map(|(_, r)| r.comment.as_deref()))
     }
 
@@ -74,9 +75,8 @@ impl Marked {
     pub(super) fn remove(self, host: &mut Rtnl, nft: &mut Nft) -> Result<bool> {
         let any = self.marks().next().is_some();
         let marks: Vec<String> = self.marks().map(str::to_owned).collect();
-        let keys: Vec<(&str, Elem)> = self.elems.into_iter().collect();
         let ours = |comment: Option<&str>| comment.is_some_and(|c| marks.iter().any(|m| m == c));
-        drop_elems(nft, &keys, &ours)?;
+        drop_elems(nft, &self.elems, &ours)?;
         if !self.senders.is_empty() {
             guard::remove(nft, &self.senders, &ours)?;
         }

@@ -54,13 +54,64 @@ fn portmap() -> Vec<Case> {
         ports(mapping(json!({"hostPort": 0})), json!({}), "hostPort of 0"),
         ports(mapping(json!({})), json!({"snat": false}), "no snat"),
         ports(mapping(json!({})), json!({"masqAll": true}), "masqAll"),
-        ports(mapping(json!({})), json!({"markMasqBit": 7}), "markMasqBit"),
-        ports(mapping(json!({})), json!({"externalSetMarkChain": "X"}), "externalSetMarkChain"),
-        ports(mapping(json!({})), json!({"conditionsV4": ["-s", "198.18.0.0/24"]}), "conditionsV4"),
         ports(mapping(json!({})), json!({"backend": "iptables"}), "backend"),
         after("1.0.0", "portmap", json!({}), "no runtimeConfig"),
     ]);
+    all.extend(conditions().into_iter().chain(marks()));
     all
+}
+
+/// Conditions of a port, as words of iptables.
+fn conditions() -> Vec<Case> {
+    let given = [
+        "-s 198.18.0.0/24",
+        "-s 198.18.0.2,10.77.0.0/24",
+        "! -d 10.0.0.0/8",
+        "-d 198.18.0.1 -i up+",
+        "-o lo",
+        "! -s 198.18.0.2 ! -i lo",
+        "-m addrtype ! --src-type LOCAL",
+        "-m iprange --src-range 198.18.0.2-198.18.0.9",
+        "-m mark ! --mark 0x1/0x3 -m tcp --sport 1024: -m comment --comment x",
+    ];
+    let case = |words: &&str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        let label = format!("conditionsV4 {}", words.join(" "));
+        ports(json!([tcp()]), json!({"conditionsV4": words}), &label)
+    };
+    given.iter().map(case).collect()
+}
+
+/// A chain as Kubernetes has it, for which somebody else masquerades: with another address
+/// than the link's, so that it shows who did.
+const MARK_CHAIN: &str = "ip addr add 10.77.0.99/32 dev lo
+    iptables -t nat -N X; iptables -t nat -A X -j MARK --or-mark 0x4000
+    iptables -t nat -A POSTROUTING -m mark --mark 0x4000/0x4000 -j SNAT --to-source 10.77.0.99";
+/// Whoever drops what has the mark shows that it is there.
+const DROP_MARKED: &str = "iptables -t mangle -A POSTROUTING -m mark --mark 0x80/0x80 -j DROP";
+/// Another program's mark, of which only the other bits may change.
+const OTHER_MARKS: &str = "iptables -t mangle -A PREROUTING -j MARK --or-mark 0x100
+    iptables -t mangle -A POSTROUTING -o br-cni -m mark ! --mark 0x100/0x100 -s 10.77.0.0/24 -j DROP";
+
+fn marks() -> Vec<Case> {
+    let case = |more: Value, label: &str| ports(json!([tcp()]), more, label);
+    let bit = json!({"markMasqBit": 7});
+    let chain = json!({"externalSetMarkChain": "X"});
+    vec![
+        case(bit.clone(), "markMasqBit"),
+        case(bit.clone(), "markMasqBit, others drop it").given(DROP_MARKED),
+        case(bit.clone(), "markMasqBit beside other marks").given(OTHER_MARKS),
+        case(with(bit.clone(), json!({"snat": false})), "markMasqBit, no snat").given(DROP_MARKED),
+        case(
+            with(bit, json!({"conditionsV4": ["-s", "10.77.0.0/16"]})),
+            "markMasqBit, conditionsV4",
+        )
+        .given(DROP_MARKED),
+        case(chain.clone(), "externalSetMarkChain").given(MARK_CHAIN),
+        case(chain, "bad: externalSetMarkChain without its chain"),
+        case(json!({"externalSetMarkChain": "X"}), "bad: externalSetMarkChain that does more")
+            .given("iptables -t nat -N X; iptables -t nat -A X -j RETURN"),
+    ]
 }
 
 fn portmap_bad() -> Vec<Case> {
@@ -82,6 +133,13 @@ fn portmap_bad() -> Vec<Case> {
         ),
         ports(json!([tcp(), tcp()]), json!({}), "bad: the same twice"),
         ports(json!("x"), json!({}), "bad: portMappings in words"),
+        ports(mapping(json!({})), json!({"conditionsV4": ["-x"]}), "bad: condition"),
+        ports(mapping(json!({})), json!({"conditionsV4": ["-s"]}), "bad: condition without value"),
+        ports(
+            mapping(json!({})),
+            json!({"conditionsV4": ["-m", "set", "--match-set", "x", "src"]}),
+            "bad: condition of another set",
+        ),
     ];
     let mut alone = ports(mapping(json!({})), json!({}), "bad: no prevResult");
     alone.before = Vec::new();

@@ -12,22 +12,31 @@ use serde_json::Value;
 
 use super::super::common::{Ns, in_netns};
 use super::cases::Case;
+use super::sctp;
 
 /// How long a packet may take: long, for two hops on one machine.
-const WITHIN: Duration = Duration::from_millis(250);
+pub(super) const WITHIN: Duration = Duration::from_millis(250);
 /// A port that nobody else uses.
 const PORT: u16 = 9;
 
 /// One question.
-struct Probe {
+pub(super) struct Probe {
     what: String,
-    from: Ns,
-    to: Ns,
+    pub(super) from: Ns,
+    pub(super) to: Ns,
     /// What is asked.
-    at: SocketAddr,
+    pub(super) at: SocketAddr,
     /// Where `to` listens.
-    port: u16,
-    tcp: bool,
+    pub(super) port: u16,
+    ask: Ask,
+}
+
+/// How one asks.
+#[derive(Clone, Copy)]
+enum Ask {
+    Udp,
+    Tcp,
+    Sctp,
 }
 
 /// Asks all that a case's result makes one expect or fear. After DEL of a published port
@@ -81,7 +90,7 @@ fn around(all: &[Ns; 2], pod: IpAddr) -> Vec<Probe> {
         to: to.clone(),
         at: SocketAddr::new(ip, port + family),
         port: port + family,
-        tcp: false,
+        ask: Ask::Udp,
     };
     vec![
         of("pod to far", inner, &far, up(2), PORT),
@@ -99,9 +108,12 @@ fn ports(case: &Case, all: &[Ns; 2]) -> Vec<Probe> {
         return Vec::new();
     };
     let protocol = mapping["protocol"].as_str().unwrap_or_default().to_lowercase();
-    if protocol == "sctp" || host_port == 0 || port == 0 {
-        return Vec::new();
-    }
+    let how = match protocol.as_str() {
+        _ if host_port == 0 || port == 0 => return Vec::new(),
+        "tcp" => Ask::Tcp,
+        "sctp" => Ask::Sctp,
+        _ => Ask::Udp,
+    };
     let [host, pod] = all;
     let of = |what: &str, from: &Ns, ip: [u8; 4]| Probe {
         what: format!("{what} to the port"),
@@ -109,7 +121,7 @@ fn ports(case: &Case, all: &[Ns; 2]) -> Vec<Probe> {
         to: pod.clone(),
         at: SocketAddr::from((ip, host_port)),
         port,
-        tcp: protocol == "tcp",
+        ask: how,
     };
     let uplink = [198, 18, 0, 1];
     vec![
@@ -126,10 +138,14 @@ fn ask(probe: &Probe) -> String {
         SocketAddr::V4(_) => IpAddr::from([0, 0, 0, 0]),
         SocketAddr::V6(_) => IpAddr::from([0u16; 8]),
     };
-    if probe.tcp { ask_tcp(probe, any) } else { ask_udp(probe, any) }
+    match probe.ask {
+        Ask::Udp => ask_udp(probe, any),
+        Ask::Tcp => ask_tcp(probe, any),
+        Ask::Sctp => sctp::ask(probe),
+    }
 }
 
-fn in_words(seen: Option<SocketAddr>, answer: io::Result<()>) -> String {
+pub(super) fn in_words(seen: Option<SocketAddr>, answer: io::Result<()>) -> String {
     let seen = seen.map_or("not seen".to_owned(), |from| format!("seen from {}", from.ip()));
     match answer {
         Ok(()) => format!("{seen}, answered"),

@@ -85,8 +85,6 @@ fn vlans_of_a_port() {
 fn what_is_not_done_yet_is_refused() {
     for (kind, key, value) in [
         ("bridge", "runtimeConfig", r#"{"mac":"02:00:00:00:00:07"}"#),
-        ("portmap", "conditionsV4", r#"["-s","10.0.0.0/8"]"#),
-        ("portmap", "conditionsV6", r#"["-s","fd00::/8"]"#),
         ("portmap", "runtimeConfig", r#"{"portMappings":[]}"#),
         ("tuning", "runtimeConfig", r#"{"mac":"02:00:00:00:00:07"}"#),
     ] {
@@ -100,26 +98,43 @@ fn what_is_not_done_yet_is_refused() {
     }
 }
 
-/// podkeel's rules are nftables' and need no marks, whatever is asked for.
 #[test]
-fn how_rules_are_to_be_written_is_judged_and_not_used() {
+fn terms_of_published_ports() {
     let portmap =
         |keys: &str| plugins(&format!(r#"{{"type": "bridge"}}, {{"type": "portmap" {keys}}}"#));
-    for keys in [
-        r#", "backend": "iptables""#,
-        r#", "markMasqBit": 14"#,
-        r#", "externalSetMarkChain": "KUBE-MARK-MASQ""#,
-    ] {
-        assert_eq!(portmap(keys).unwrap(), portmap("").unwrap(), "{keys}");
-    }
-    let bad = |keys: &str, why: &str| {
-        assert_error(portmap(keys), Kind::Input, &format!("{NAMED}plugins[1].{why}"));
+    let read = |keys: &str| portmap(keys).unwrap().portmap().unwrap().clone();
+    assert_eq!(read(r#", "backend": "iptables""#), read(""));
+    assert_eq!(read("").mark, None);
+    assert_eq!(read(r#", "markMasqBit": 0"#).mark, Some(MarkBy::Bit(0)));
+    let chain = r#", "externalSetMarkChain": "KUBE-MARK-MASQ""#;
+    assert_eq!(read(chain).mark, Some(MarkBy::Chain("KUBE-MARK-MASQ".into())));
+    let conditions =
+        read(r#", "conditionsV4": ["!", "-d", "10.0.0.0/8"], "conditionsV6": ["-i", "up+"]"#);
+    assert_eq!(conditions.conditions_v4, ["!", "-d", "10.0.0.0/8"]);
+    assert_eq!(conditions.conditions_v6, ["-i", "up+"]);
+    let bad = |keys: &str, kind: Kind, why: &str| {
+        assert_error(portmap(keys), kind, &format!("{NAMED}plugins[1].{why}"));
     };
-    bad(r#", "backend": "x""#, "backend: \"x\" is neither \"iptables\" nor \"nftables\"");
-    bad(r#", "markMasqBit": 32"#, "markMasqBit: 32 is not a bit from 0 to 31");
+    bad(
+        r#", "backend": "x""#,
+        Kind::Input,
+        "backend: \"x\" is neither \"iptables\" nor \"nftables\"",
+    );
+    bad(r#", "markMasqBit": 32"#, Kind::Input, "markMasqBit: 32 is not a bit from 0 to 31");
     bad(
         r#", "markMasqBit": 1, "externalSetMarkChain": "X""#,
+        Kind::Input,
         "markMasqBit: cannot be together with externalSetMarkChain",
+    );
+    bad(
+        r#", "conditionsV6": ["-s", "10.0.0.1"]"#,
+        Kind::Input,
+        "conditionsV6: -s \"10.0.0.1\": 10.0.0.1 is of the other family",
+    );
+    bad(
+        r#", "backend": "nftables", "conditionsV4": ["ip", "saddr", "10.0.0.1"]"#,
+        Kind::Unsupported,
+        "conditionsV4: nft's own words are not read; those of iptables are, with backend \"iptables\"",
     );
 }
 

@@ -1,5 +1,6 @@
 //! What a pod has in the table: elements of its sets and maps.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,6 +24,9 @@ pub enum Entry {
         host_port: u16,
         /// Address and port in the pod.
         to: SocketAddr,
+        /// The name of the [`Terms`](super::Terms) that it is published on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terms: Option<String>,
     },
     /// A port of 127.0.0.1 leads to a port of the pod, for the host's own processes.
     Local {
@@ -32,6 +36,23 @@ pub enum Entry {
         host_port: u16,
         /// Address and port in the pod.
         to: SocketAddr,
+        /// As of a published port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terms: Option<String>,
+    },
+    /// Packets from here to a published port get the mark of its terms: they are to be
+    /// masqueraded.
+    Marked {
+        /// Who sends.
+        from: IpNet,
+        /// The host's address that the port is published on; `None` = every one.
+        host_ip: Option<IpAddr>,
+        /// Transport protocol.
+        proto: Proto,
+        /// Port on the host.
+        host_port: u16,
+        /// The name of the terms.
+        terms: String,
     },
     /// The pod sees the host's address behind all that a published port leads to it.
     Hidden {
@@ -56,7 +77,7 @@ pub enum Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Entry::Published { proto, host_ip, host_port, to } => {
+            Entry::Published { proto, host_ip, host_port, to, terms } => {
                 let any = if to.is_ipv4() { "0.0.0.0".parse() } else { "::".parse() };
                 let host = host_ip.or(any.ok()).map(|ip| SocketAddr::new(ip, *host_port));
                 write!(
@@ -64,10 +85,19 @@ impl fmt::Display for Entry {
                     "port {}/{} to {to}",
                     host.map(|h| h.to_string()).unwrap_or_default(),
                     proto.name()
-                )
+                )?;
+                on_terms(f, terms.as_deref())
             }
-            Entry::Local { proto, host_port, to } => {
-                write!(f, "port 127.0.0.1:{host_port}/{} to {to}", proto.name())
+            Entry::Local { proto, host_port, to, terms } => {
+                write!(f, "port 127.0.0.1:{host_port}/{} to {to}", proto.name())?;
+                on_terms(f, terms.as_deref())
+            }
+            Entry::Marked { from, host_port, proto, terms, .. } => {
+                write!(
+                    f,
+                    "mark of what {from} sends to port {host_port}/{} ({terms})",
+                    proto.name()
+                )
             }
             Entry::Hidden { proto, to } => write!(f, "masquerade of all to {to}/{}", proto.name()),
             Entry::Masqueraded(ip) => write!(f, "masquerade of {ip}"),
@@ -75,6 +105,10 @@ impl fmt::Display for Entry {
             Entry::Across { from, to } => write!(f, "true addresses from {from} to {to}"),
         }
     }
+}
+
+fn on_terms(f: &mut fmt::Formatter<'_>, terms: Option<&str>) -> fmt::Result {
+    terms.map_or(Ok(()), |terms| write!(f, " ({terms})"))
 }
 
 impl Proto {
@@ -87,7 +121,8 @@ impl Proto {
         }
     }
 
-    const fn number(self) -> u8 {
+    /// IPPROTO_*.
+    pub const fn number(self) -> u8 {
         match self {
             Proto::Tcp => libc::IPPROTO_TCP as u8,
             Proto::Udp => libc::IPPROTO_UDP as u8,
@@ -98,11 +133,16 @@ impl Proto {
 
 impl Entry {
     /// The set or map that it is in.
-    pub fn set(&self) -> &'static str {
+    pub fn set(&self) -> Cow<'static, str> {
         match self {
+            Entry::Published { terms: Some(terms), host_ip, .. } => {
+                format!("{terms}-{}", if host_ip.is_some() { "bound" } else { "ports" }).into()
+            }
+            Entry::Local { terms: Some(terms), .. } => format!("{terms}-local").into(),
+            Entry::Marked { terms, .. } => format!("{terms}-mark").into(),
             Entry::Published { host_ip: None, to, .. } => by_family(to.ip(), "ports4", "ports6"),
             Entry::Published { host_ip: Some(_), to, .. } => by_family(to.ip(), "bound4", "bound6"),
-            Entry::Local { .. } => "local4",
+            Entry::Local { .. } => "local4".into(),
             Entry::Hidden { to, .. } => by_family(to.ip(), "hidden4", "hidden6"),
             Entry::Masqueraded(ip) => by_family(*ip, "masq4", "masq6"),
             Entry::Own(net) | Entry::Across { from: net, .. } => {
@@ -115,7 +155,7 @@ impl Entry {
     pub fn elem(&self, owner: &str) -> Elem {
         let comment = Some(owner.to_owned());
         match self {
-            Entry::Published { proto, host_ip, host_port, to } => Elem {
+            Entry::Published { proto, host_ip, host_port, to, .. } => Elem {
                 key: join(&[
                     &host_ip.map(bytes_of).unwrap_or_default(),
                     &[proto.number()],
@@ -125,7 +165,18 @@ impl Entry {
                 data: Some(join(&[&bytes_of(to.ip()), &to.port().to_be_bytes()])),
                 comment,
             },
-            Entry::Local { proto, host_port, to } => Elem {
+            Entry::Marked { from, host_ip, proto, host_port, .. } => {
+                let any = everywhere(from);
+                let to = host_ip.map_or(any, IpNet::from);
+                let port = join(&[&[proto.number()], &host_port.to_be_bytes()]);
+                let pair = between(from, &to, comment);
+                Elem {
+                    key: [&pair.key[..], &port].concat(),
+                    key_end: pair.key_end.map(|end| [&end[..], &port].concat()),
+                    ..pair
+                }
+            }
+            Entry::Local { proto, host_port, to, .. } => Elem {
                 key: join(&[&[proto.number()], &host_port.to_be_bytes()]),
                 key_end: None,
                 data: Some(join(&[&bytes_of(to.ip()), &to.port().to_be_bytes()])),
@@ -152,9 +203,11 @@ impl Entry {
 
     /// The port of a published entry in a dump of one of the maps; `None` for anything unreadable.
     pub fn read_published(set: &str, elem: &Elem) -> Option<Entry> {
-        let len = if set.ends_with('4') { 4 } else { 16 };
+        // bound4, terms6-0123abcd-ports
+        let v4 = set.ends_with('4') || set.starts_with("terms4");
+        let len = if v4 { 4 } else { 16 };
         let (host, rest) =
-            elem.key.split_at_checked(if set.starts_with("bound") { len } else { 0 })?;
+            elem.key.split_at_checked(if set.contains("bound") { len } else { 0 })?;
         let [proto, _, _, _, high, low, ..] = *rest else { return None };
         let proto =
             [Proto::Tcp, Proto::Udp, Proto::Sctp].into_iter().find(|p| p.number() == proto)?;
@@ -165,7 +218,21 @@ impl Entry {
             host_ip: ip_of(host),
             host_port: u16::from_be_bytes([high, low]),
             to,
+            terms: terms_of(set),
         })
+    }
+}
+
+/// The terms that a set belongs to.
+fn terms_of(set: &str) -> Option<String> {
+    set.rsplit_once('-').map(|(terms, _)| terms.to_owned())
+}
+
+/// Every address of a network's family.
+fn everywhere(net: &IpNet) -> IpNet {
+    match net {
+        IpNet::V4(_) => IpNet::V4(ipnet::Ipv4Net::default()),
+        IpNet::V6(_) => IpNet::V6(ipnet::Ipv6Net::default()),
     }
 }
 
@@ -184,11 +251,11 @@ fn net_of(first: &[u8], last: &[u8]) -> Option<IpNet> {
     nets.rev().find(|net| net.network() == first && net.broadcast() == last)
 }
 
-fn by_family(ip: IpAddr, v4: &'static str, v6: &'static str) -> &'static str {
-    if ip.is_ipv4() { v4 } else { v6 }
+fn by_family(ip: IpAddr, v4: &'static str, v6: &'static str) -> Cow<'static, str> {
+    if ip.is_ipv4() { v4 } else { v6 }.into()
 }
 
-fn bytes_of(ip: IpAddr) -> Vec<u8> {
+pub(super) fn bytes_of(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),

@@ -43,6 +43,8 @@ pub enum Expr<'a> {
     Ct { key: i32, to: Reg },
     /// Loads the route type of the destination address (RTN_LOCAL, ...).
     FibDaddrType { to: Reg },
+    /// Loads the route type of the source address.
+    FibSaddrType { to: Reg },
     /// Loads bytes of the link-layer header.
     Link { offset: u32, len: u32, to: Reg },
     /// Loads bytes of the network header.
@@ -53,8 +55,14 @@ pub enum Expr<'a> {
     Equal { reg: Reg, value: &'a [u8] },
     /// Goes on where the register has another value.
     Differs { reg: Reg, value: &'a [u8] },
+    /// Goes on where the register is between two values, both included; `not`: where it isn't.
+    Range { reg: Reg, from: &'a [u8], to: &'a [u8], not: bool },
     /// Keeps the bits of a mask.
     And { reg: Reg, mask: &'a [u8] },
+    /// Keeps the bits of a mask, and turns those of `xor` round.
+    AndXor { reg: Reg, mask: &'a [u8], xor: &'a [u8] },
+    /// Gives the packet the register as its mark.
+    SetMark { from: Reg },
     /// Goes on where the set has the key; with `to` it loads what the map has for it.
     Lookup { set: &'a str, key: Reg, to: Option<Reg> },
     /// Rewrites destination address and port.
@@ -79,12 +87,13 @@ impl Expr<'_> {
     /// The name that the kernel knows it by.
     pub const fn name(&self) -> &'static str {
         match self {
-            Expr::Meta { .. } => "meta",
+            Expr::Meta { .. } | Expr::SetMark { .. } => "meta",
             Expr::Ct { .. } => "ct",
-            Expr::FibDaddrType { .. } => "fib",
+            Expr::FibDaddrType { .. } | Expr::FibSaddrType { .. } => "fib",
             Expr::Link { .. } | Expr::Network { .. } | Expr::Transport { .. } => "payload",
             Expr::Equal { .. } | Expr::Differs { .. } => "cmp",
-            Expr::And { .. } => "bitwise",
+            Expr::Range { .. } => "range",
+            Expr::And { .. } | Expr::AndXor { .. } => "bitwise",
             Expr::Lookup { .. } => "lookup",
             Expr::Dnat { .. } => "nat",
             Expr::Masquerade => "masq",
@@ -111,11 +120,12 @@ impl Expr<'_> {
                 m.be32(NFTA_CT_KEY, key as u32);
                 m.be32(NFTA_CT_DREG, to.0);
             }
-            Expr::FibDaddrType { to } => {
-                m.be32(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
-                m.be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
-                m.be32(NFTA_FIB_DREG, to.0);
+            Expr::SetMark { from } => {
+                m.be32(NFTA_META_KEY, libc::NFT_META_MARK as u32);
+                m.be32(NFTA_META_SREG, from.0);
             }
+            Expr::FibDaddrType { to } => address_type(m, NFTA_FIB_F_DADDR, to),
+            Expr::FibSaddrType { to } => address_type(m, NFTA_FIB_F_SADDR, to),
             Expr::Link { offset, len, to } => {
                 payload(m, libc::NFT_PAYLOAD_LL_HEADER, offset, len, to)
             }
@@ -127,15 +137,14 @@ impl Expr<'_> {
             }
             Expr::Equal { reg, value } => compare(m, libc::NFT_CMP_EQ, reg, value),
             Expr::Differs { reg, value } => compare(m, libc::NFT_CMP_NEQ, reg, value),
-            Expr::And { reg, mask } => {
-                m.be32(NFTA_BITWISE_SREG, reg.0);
-                m.be32(NFTA_BITWISE_DREG, reg.0);
-                m.be32(NFTA_BITWISE_LEN, mask.len() as u32);
-                m.nest(NFTA_BITWISE_MASK, |m| m.attr(NFTA_DATA_VALUE, mask));
-                m.nest(NFTA_BITWISE_XOR, |m| {
-                    m.attr(NFTA_DATA_VALUE, &[0; 16][..mask.len().min(16)])
-                });
+            Expr::Range { reg, from, to, not } => {
+                m.be32(NFTA_RANGE_SREG, reg.0);
+                m.be32(NFTA_RANGE_OP, if not { NFT_RANGE_NEQ } else { NFT_RANGE_EQ });
+                m.nest(NFTA_RANGE_FROM_DATA, |m| m.attr(NFTA_DATA_VALUE, from));
+                m.nest(NFTA_RANGE_TO_DATA, |m| m.attr(NFTA_DATA_VALUE, to));
             }
+            Expr::And { reg, mask } => bitwise(m, reg, mask, &[0; 16][..mask.len().min(16)]),
+            Expr::AndXor { reg, mask, xor } => bitwise(m, reg, mask, xor),
             Expr::Lookup { set, key, to } => {
                 m.text(NFTA_LOOKUP_SET, set);
                 m.be32(NFTA_LOOKUP_SREG, key.0);
@@ -168,6 +177,10 @@ pub(crate) const NFTA_MATCH_NAME: u16 = 1;
 pub(crate) const NFTA_MATCH_REV: u16 = 2;
 pub(crate) const NFTA_MATCH_INFO: u16 = 3;
 
+/// Attributes of enum nft_target_attributes, ibidem.
+pub(crate) const NFTA_TARGET_NAME: u16 = 1;
+pub(crate) const NFTA_TARGET_INFO: u16 = 3;
+
 /// `--ctstate ESTABLISHED`: bits of a [`conntrack_state`], linux/netfilter/xt_conntrack.h
 /// and nf_conntrack_common.h: 1 << (IP_CT_ESTABLISHED + 1).
 pub const CT_ESTABLISHED: u16 = 1 << 1;
@@ -189,10 +202,29 @@ pub fn conntrack_state(states: u16) -> [u8; 168] {
     info
 }
 
+/// enum nft_range_ops.
+pub(crate) const NFT_RANGE_EQ: u32 = 0;
+pub(crate) const NFT_RANGE_NEQ: u32 = 1;
+/// enum nft_fib_flags: NFTA_FIB_F_SADDR.
+pub(crate) const NFTA_FIB_F_SADDR: u32 = 1 << 0;
 /// enum nft_fib_flags: NFTA_FIB_F_DADDR.
 pub(crate) const NFTA_FIB_F_DADDR: u32 = 1 << 1;
 /// enum nft_fib_result: NFT_FIB_RESULT_ADDRTYPE.
 pub(crate) const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
+
+fn address_type(m: &mut Msg<'_>, of: u32, to: Reg) {
+    m.be32(NFTA_FIB_FLAGS, of);
+    m.be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
+    m.be32(NFTA_FIB_DREG, to.0);
+}
+
+fn bitwise(m: &mut Msg<'_>, reg: Reg, mask: &[u8], xor: &[u8]) {
+    m.be32(NFTA_BITWISE_SREG, reg.0);
+    m.be32(NFTA_BITWISE_DREG, reg.0);
+    m.be32(NFTA_BITWISE_LEN, mask.len() as u32);
+    m.nest(NFTA_BITWISE_MASK, |m| m.attr(NFTA_DATA_VALUE, mask));
+    m.nest(NFTA_BITWISE_XOR, |m| m.attr(NFTA_DATA_VALUE, xor));
+}
 
 fn payload(m: &mut Msg<'_>, base: i32, offset: u32, len: u32, to: Reg) {
     m.be32(NFTA_PAYLOAD_DREG, to.0);

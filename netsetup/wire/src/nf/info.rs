@@ -1,6 +1,7 @@
 //! What the kernel answers about nftables.
 
 use super::attr::*;
+use super::expr::{NFTA_TARGET_INFO, NFTA_TARGET_NAME};
 use super::{Elem, GENMSG, kind};
 use crate::read::{be32_of, be64_of, text_of};
 use crate::{Attrs, Message, attrs};
@@ -88,6 +89,15 @@ impl ChainInfo {
     }
 }
 
+/// A change of a packet's mark: it becomes `(mark & keep) ^ xor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkInfo {
+    /// The bits that stay.
+    pub keep: u32,
+    /// The bits that are turned round afterwards.
+    pub xor: u32,
+}
+
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleInfo {
@@ -101,6 +111,8 @@ pub struct RuleInfo {
     pub compared: Vec<Vec<u8>>,
     /// The chain that it jumps to.
     pub jump: Option<String>,
+    /// How it changes a packet's mark, if that is all that it does.
+    pub mark: Option<MarkInfo>,
     /// Its comment.
     pub comment: Option<String>,
 }
@@ -115,8 +127,10 @@ impl RuleInfo {
             exprs: Vec::new(),
             compared: Vec::new(),
             jump: None,
+            mark: None,
             comment: comment(all.find(NFTA_RULE_USERDATA)),
         };
+        let mut of_mark = true;
         for (_, expr) in attrs(all.find(NFTA_RULE_EXPRESSIONS).unwrap_or(&[])) {
             let name = text(&attrs(expr), NFTA_EXPR_NAME);
             let data = attrs(attrs(expr).find(NFTA_EXPR_DATA).unwrap_or(&[]));
@@ -131,12 +145,34 @@ impl RuleInfo {
                     let verdict = attrs(data.find(NFTA_DATA_VERDICT).unwrap_or(&[]));
                     rule.jump = verdict.find(NFTA_VERDICT_CHAIN).map(text_of);
                 }
+                "meta" => of_mark &= data.find(NFTA_META_KEY).and_then(be32_of) == Some(MARK),
+                "target" | "bitwise" => rule.mark = read_mark(&data),
                 _ => {}
             }
             rule.exprs.push(name);
         }
+        let names: Vec<&str> =
+            rule.exprs.iter().map(String::as_str).filter(|name| *name != "counter").collect();
+        let only_marks = matches!(names[..], ["target"] | ["meta", "bitwise", "meta"]);
+        rule.mark = rule.mark.filter(|_| only_marks && of_mark);
         Some(rule)
     }
+}
+
+const MARK: u32 = libc::NFT_META_MARK as u32;
+
+/// What iptables' MARK does, or nft's `meta mark set`. The first is a target with a struct
+/// xt_mark_tginfo2 of linux/netfilter/xt_mark.h: `(mark & ~mask) ^ value`.
+fn read_mark(data: &Attrs<'_>) -> Option<MarkInfo> {
+    let word =
+        |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    if data.find(NFTA_TARGET_NAME).map(text_of).as_deref() == Some("MARK") {
+        let info = data.find(NFTA_TARGET_INFO)?;
+        return Some(MarkInfo { keep: !word(info, 4)?, xor: word(info, 0)? });
+    }
+    let value = |kind| attrs(data.find(kind).unwrap_or(&[])).find(NFTA_DATA_VALUE);
+    let keep = word(value(NFTA_BITWISE_MASK)?, 0)?;
+    Some(MarkInfo { keep, xor: word(value(NFTA_BITWISE_XOR)?, 0)? })
 }
 
 /// A set or map.

@@ -10,7 +10,7 @@ use attr::*;
 pub use expr::{
     CT_DNAT, CT_ESTABLISHED, CT_RELATED, Expr, PACKET_V4, PACKET_V6, Reg, conntrack_state,
 };
-pub use info::{ChainInfo, ElemInfo, RuleInfo, SetInfo, TableInfo, generation};
+pub use info::{ChainInfo, ElemInfo, MarkInfo, RuleInfo, SetInfo, TableInfo, generation};
 
 use crate::{Batch, Msg};
 
@@ -281,6 +281,14 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// Deletes all rules of a chain.
+    pub fn delete_rules(&self, batch: &mut Batch, chain: &str) -> u32 {
+        self.add(batch, libc::NFT_MSG_DELRULE, REQUEST, |m| {
+            m.text(NFTA_RULE_TABLE, self.name);
+            m.text(NFTA_RULE_CHAIN, chain);
+        })
+    }
+
     fn rule(
         &self,
         batch: &mut Batch,
@@ -351,6 +359,14 @@ impl<'a> Table<'a> {
     /// Asks for all sets of the table.
     pub fn dump_sets(&self, batch: &mut Batch) -> u32 {
         self.add(batch, libc::NFT_MSG_GETSET, DUMP, |m| m.text(NFTA_SET_TABLE, self.name))
+    }
+
+    /// Deletes a set that no rule names, with all its elements.
+    pub fn delete_set(&self, batch: &mut Batch, set: &str) -> u32 {
+        self.add(batch, libc::NFT_MSG_DELSET, REQUEST, |m| {
+            m.text(NFTA_SET_TABLE, self.name);
+            m.text(NFTA_SET_NAME, set);
+        })
     }
 
     /// Adds elements to a set. Without [`CREATE`]'s NLM_F_EXCL an identical element is accepted silently.

@@ -85,6 +85,9 @@ fn other_numbers_that_no_crate_has() {
     let nft = header("linux/netfilter/nf_tables.h");
     assert_eq!(nft["NFT_SET_CONCAT"], i64::from(crate::nf::NFT_SET_CONCAT));
     assert_eq!(nft["NFTA_FIB_F_DADDR"], i64::from(crate::nf::expr::NFTA_FIB_F_DADDR));
+    assert_eq!(nft["NFTA_FIB_F_SADDR"], i64::from(crate::nf::expr::NFTA_FIB_F_SADDR));
+    assert_eq!(nft["NFT_RANGE_EQ"], i64::from(crate::nf::expr::NFT_RANGE_EQ));
+    assert_eq!(nft["NFT_RANGE_NEQ"], i64::from(crate::nf::expr::NFT_RANGE_NEQ));
     assert_eq!(nft["NFT_FIB_RESULT_ADDRTYPE"], i64::from(crate::nf::expr::NFT_FIB_RESULT_ADDRTYPE));
     assert_eq!(nft["NFT_USERDATA_MAXLEN"], crate::nf::USERDATA_MAX as i64);
     let ct = header("linux/netfilter/nfnetlink_conntrack.h");
@@ -112,6 +115,8 @@ fn other_numbers_that_no_crate_has() {
     assert_eq!(compat["NFTA_MATCH_NAME"], i64::from(crate::nf::expr::NFTA_MATCH_NAME));
     assert_eq!(compat["NFTA_MATCH_REV"], i64::from(crate::nf::expr::NFTA_MATCH_REV));
     assert_eq!(compat["NFTA_MATCH_INFO"], i64::from(crate::nf::expr::NFTA_MATCH_INFO));
+    assert_eq!(compat["NFTA_TARGET_NAME"], i64::from(crate::nf::expr::NFTA_TARGET_NAME));
+    assert_eq!(compat["NFTA_TARGET_INFO"], i64::from(crate::nf::expr::NFTA_TARGET_INFO));
     let veth = header("linux/veth.h");
     assert_eq!(veth["VETH_INFO_PEER"], i64::from(crate::rt::VETH_INFO_PEER));
     let conntrack = header("linux/netfilter/nf_conntrack_common.h");
