@@ -321,7 +321,7 @@ mod tests {
             assert!(refused.why.contains(why), "{text}: {}", refused.why);
             assert_eq!(refused.unknown, unknown, "{text}");
         }
-        let many = vec!["10.0.0.1"; 9].join(",");
+        let many = ["10.0.0.1"; 9].join(",");
         assert!(of(&format!("-s {many} -d {many}")).unwrap_err().why.contains("too many"));
     }
 }
