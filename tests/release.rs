@@ -45,7 +45,7 @@ fn package(name: &str) -> PathBuf {
     let place = folder(name);
     let (from, to) = (env!("CARGO_MANIFEST_DIR"), place.display());
     sh(&format!("cd {from} && cp -r .ci .cargo build.rs pause {to} && mkdir {to}/shim {to}/part"));
-    sh(&format!("cd {from} && cp -r shim/monitor {to}/shim"));
+    sh(&format!("cd {from} && cp -r shim/arch shim/monitor shim/start {to}/shim"));
     let bin = |name: &str, path: &str| format!("[[bin]]\nname = \"{name}\"\npath = \"{path}\"\n");
     let package = |name: &str| {
         format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n")
