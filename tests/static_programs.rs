@@ -72,7 +72,8 @@ impl Package {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
             _ => fs::create_dir_all(root.join("shim")).unwrap(),
         }
-        for file in ["build.rs", "pause", "shim/arch", "shim/monitor", "shim/start", ".cargo"] {
+        let of_shim = ["shim/arch", "shim/entry.rs", "shim/monitor", "shim/start"];
+        for file in [&["build.rs", "pause", ".cargo"][..], &of_shim].concat() {
             symlink(ours.join(file), root.join(file)).unwrap();
         }
         let bin = |name, path| {
@@ -86,7 +87,8 @@ impl Package {
             &bin("netsetup", "netsetup.rs"),
         ];
         fs::write(root.join("Cargo.toml"), manifest.concat()).unwrap();
-        let shim = "const PAUSE: &[u8] = include_bytes!(env!(\"PODKEEL_PAUSE\"));\n\
+        let shim = "#[path = \"shim/entry.rs\"] mod entry;\n\
+                    const PAUSE: &[u8] = include_bytes!(env!(\"PODKEEL_PAUSE\"));\n\
                     fn main() { println!(\"{} {}\", env!(\"PODKEEL_VERSION\"), PAUSE.len()); }\n";
         fs::write(root.join("shim.rs"), shim).unwrap();
         fs::write(root.join("netsetup.rs"), "fn main() {}\n").unwrap();

@@ -19,15 +19,15 @@ const COSTS: &[(&str, Calls)] = &[
     ("add bridge --netns /run/netns/c -p 8080:80", [18, 32, 2]),
     ("check bridge --netns /run/netns/c", [20, 40, 3]),
     ("del bridge --netns /run/netns/c", [7, 20, 0]),
-    ("del bridge --netns /run/netns/c", [16, 20, 0]),
+    ("del bridge --netns /run/netns/c", [17, 22, 0]),
     ("del bridge --netns /run/netns/b", [7, 20, 0]),
-    ("del bridge --netns /run/netns/a", [32, 62, 0]),
+    ("del bridge --netns /run/netns/a", [33, 62, 0]),
     ("add dual --netns /run/netns/a", [26, 37, 2]),
     ("add dual --netns /run/netns/b", [20, 36, 2]),
     ("add dual --netns /run/netns/c -p 8080:80", [23, 40, 2]),
     ("del dual --netns /run/netns/c", [7, 22, 0]),
     ("del dual --netns /run/netns/b", [7, 20, 0]),
-    ("del dual --netns /run/netns/a", [39, 74, 0]),
+    ("del dual --netns /run/netns/a", [40, 74, 0]),
 ];
 
 fn calls(words: &str) -> Calls {
