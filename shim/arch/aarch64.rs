@@ -1,6 +1,9 @@
-//! aarch64: the instruction that calls the kernel, for programs without a C library.
+//! aarch64: the instruction that calls the kernel, and the number of the call that all need.
 
 use core::arch::asm;
+
+/// Number of exit_group(2) (`asm-generic/unistd.h`).
+pub(crate) const EXIT_GROUP: usize = 94;
 
 /// Calls the kernel.
 ///

@@ -1,6 +1,9 @@
-//! x86_64: the instruction that calls the kernel, for programs without a C library.
+//! x86_64: the instruction that calls the kernel, and the number of the call that all need.
 
 use core::arch::asm;
+
+/// Number of exit_group(2) (`asm/unistd_64.h`).
+pub(crate) const EXIT_GROUP: usize = 231;
 
 /// Calls the kernel.
 ///

@@ -4,7 +4,6 @@ use core::arch::global_asm;
 
 /// Numbers of the system calls (`asm-generic/unistd.h`).
 pub(crate) mod nr {
-    pub(crate) const EXIT_GROUP: usize = 94;
     pub(crate) const WAIT4: usize = 260;
     pub(crate) const EXECVEAT: usize = 281;
 }

@@ -24,14 +24,13 @@
 #![no_main]
 #![allow(unsafe_code)]
 
-#[cfg_attr(target_arch = "x86_64", path = "../arch/x86_64.rs")]
-#[cfg_attr(target_arch = "aarch64", path = "../arch/aarch64.rs")]
+#[path = "../arch/mod.rs"]
 mod arch;
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
 mod own;
 
-use arch::syscall;
+use arch::{exit, syscall};
 use own::nr;
 
 /// Interrupted by a signal (`asm-generic/errno-base.h`).
@@ -65,10 +64,7 @@ extern "C" fn entry(stack: *mut usize) -> ! {
             }
         }
     }
-    loop {
-        // SAFETY: takes a number only.
-        unsafe { syscall(nr::EXIT_GROUP, 1, 0, 0, 0, 0) };
-    }
+    exit(1)
 }
 
 /// Waits for the end of one child: wait4(2). Others, which a runtime's hooks may have left
@@ -119,16 +115,3 @@ fn write(word: *mut u8, mut value: u32) {
         unsafe { *at = digit };
     }
 }
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {
-        // SAFETY: takes a number only.
-        unsafe { syscall(nr::EXIT_GROUP, 1, 0, 0, 0, 0) };
-    }
-}
-
-/// The unwind tables of the prebuilt `core` name this symbol. Nothing ever calls it.
-// SAFETY: no other object of this program defines the symbol.
-#[unsafe(no_mangle)]
-extern "C" fn rust_eh_personality() {}

@@ -5,7 +5,6 @@ use core::arch::global_asm;
 /// Numbers of the system calls (`asm/unistd_64.h`).
 pub(crate) mod nr {
     pub(crate) const WAIT4: usize = 61;
-    pub(crate) const EXIT_GROUP: usize = 231;
     pub(crate) const EXECVEAT: usize = 322;
 }
 

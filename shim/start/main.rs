@@ -36,8 +36,7 @@
 #![no_main]
 #![allow(unsafe_code)]
 
-#[cfg_attr(target_arch = "x86_64", path = "../arch/x86_64.rs")]
-#[cfg_attr(target_arch = "aarch64", path = "../arch/aarch64.rs")]
+#[path = "../arch/mod.rs"]
 mod arch;
 mod base;
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
@@ -48,6 +47,7 @@ mod sys;
 mod wait;
 mod words;
 
+use arch::exit;
 use base::Base;
 use core::ptr::null;
 use path::Path;
@@ -70,7 +70,7 @@ unsafe extern "C" fn entry(stack: *const usize) {
         && let Some(code) = join(&wish, &base)
     {
         // The kernel closes what `base` holds.
-        sys::exit(code);
+        exit(code);
     }
 }
 
@@ -120,7 +120,7 @@ fn start(job: &mut Job<'_>) -> Option<i32> {
 extern "C" fn inside(job: &mut Job<'_>) -> ! {
     prepare_and_execute(job);
     job.failed = true;
-    sys::exit(125)
+    exit(125)
 }
 
 fn prepare_and_execute(job: &Job<'_>) -> Option<()> {
@@ -169,14 +169,3 @@ fn done(it_is: bool) -> Option<()> {
 fn text(constant: &core::ffi::CStr) -> Text {
     constant.as_ptr().cast()
 }
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // There is none: what could be out of range is asked for with `get`.
-    sys::exit(125)
-}
-
-/// The unwind tables of the prebuilt `core` name this symbol. Nothing ever calls it.
-// SAFETY: no other object of this program defines the symbol.
-#[unsafe(no_mangle)]
-extern "C" fn rust_eh_personality() {}

@@ -231,14 +231,6 @@ pub(crate) fn execute(file: Text, words: *const Text, environment: *const Text) 
     -unsafe { syscall(nr::EXECVE, file, words, environment, 0, 0) }
 }
 
-/// Ends this process with an exit code.
-pub(crate) fn exit(code: i32) -> ! {
-    loop {
-        // SAFETY: takes a number only.
-        unsafe { syscall(nr::EXIT_GROUP, code as usize, 0, 0, 0, 0) };
-    }
-}
-
 /// Runs `job` in a child that shares this memory, in new namespaces of these kinds; this
 /// process sleeps until the child has executed a program or ended. Returns its pid.
 pub(crate) fn spawn<T>(kinds: usize, job: extern "C" fn(&mut T) -> !, with: &mut T) -> Option<i32> {

@@ -17,7 +17,6 @@ pub(crate) mod nr {
     pub(crate) const RT_SIGTIMEDWAIT: usize = 128;
     pub(crate) const PRCTL: usize = 157;
     pub(crate) const MOUNT: usize = 165;
-    pub(crate) const EXIT_GROUP: usize = 231;
     pub(crate) const OPENAT: usize = 257;
     pub(crate) const SETNS: usize = 308;
     pub(crate) const OPEN_TREE: usize = 428;

@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
+pub(crate) use super::by_hand::{NETSETUP, netsetup};
 use super::common::dump::{Dump, differences};
-use super::common::{Ns, cgroup, dirs, output, output_with, scratch, sh, sh_any, sh_out, told};
+use super::common::{Ns, cgroup, dirs, output_with, scratch, sh, sh_any, sh_out};
 
-/// The program under test.
-pub(crate) const NETSETUP: &str = env!("CARGO_BIN_EXE_netsetup");
 /// The runtimes, which differ in nearly everything that a hook sees.
 pub(crate) const ENGINES: [&str; 2] = ["runc", "crun"];
 /// IPv4 and IPv6, as it comes with podkeel.
@@ -211,18 +210,6 @@ pub(crate) fn settled(all: &[Ns]) {
         let tentative = || ns.sh_out("ip -6 addr show tentative; ip -6 addr show dadfailed");
         assert!(until(|| tentative().is_empty()), "{}: {}", ns.name, tentative());
     }
-}
-
-/// Runs netsetup by hand.
-pub(crate) fn run(words: &str) -> Output {
-    output(Command::new(NETSETUP).args(words.split_whitespace()))
-}
-
-#[track_caller]
-pub(crate) fn netsetup(words: &str) -> String {
-    let output = run(words);
-    assert!(output.status.success(), "{}", told(words, &output));
-    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 /// Runs the hook by hand with this on its stdin; its exit code and its words.

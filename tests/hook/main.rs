@@ -3,6 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../common/by_hand.rs"]
+#[allow(dead_code, reason = "most goes by the hook here")]
+mod by_hand;
+
 mod bed;
 mod failing;
 mod life;
