@@ -234,6 +234,10 @@ fn start(root: &Path) -> Result<(), String> {
     let mut options = flags(&args.collect::<Vec<_>>());
     // Of two of a kind the last one counts.
     options.extend(START_CODEGEN.iter().map(|option| format!("-C{option}")));
+    // There Rust brings the C library's start files along, and links them in by itself.
+    if var("CARGO_CFG_TARGET_ENV")? == "musl" {
+        options.push("-Clink-self-contained=no".into());
+    }
     println!("cargo::rustc-env=PODKEEL_START_FLAGS={}", options.join(" "));
     let code = compile(
         "start",

@@ -313,8 +313,10 @@ pub fn become_program(program: &OwnedFd, file: &File, words: &[CString]) -> io::
 /// directory of the host that a container inherits is its way out (CVE-2024-21626).
 pub fn close_at_exec(from: i32) {
     let (first, last) = (from as libc::c_uint, libc::c_uint::MAX);
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // musl has no function for it.
     // SAFETY: only marks descriptors; takes numbers only.
-    let done = unsafe { libc::close_range(first, last, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if done == 0 {
         return;
     }

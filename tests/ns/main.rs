@@ -62,16 +62,24 @@ fn files() -> Vec<String> {
     names
 }
 
-/// What is mounted in the directory of names: mount point, propagation, in order.
+/// What is mounted in the directory of names: mount point, propagation, in order. The host
+/// may have mounts of these names, too; the world's own /run covers them.
 fn mounts() -> Vec<(String, String)> {
     let text = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let dir = dirs().netns.display().to_string();
-    let mount = |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
-        let spread = words[6].split(':').next().unwrap_or_default();
-        (words[4].to_owned(), spread.to_owned())
-    };
-    text.lines().map(mount).filter(|(point, _)| point.starts_with(&dir)).collect()
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    let run = lines.iter().rfind(|words| words[4] == "/run").expect("the world's own /run");
+    let mut below = vec![run[0]];
+    let mut mounts = Vec::new();
+    // ID PARENT DEVICE ROOT POINT OPTIONS TAGS (proc_pid_mountinfo(5)): parents come first.
+    for words in lines.iter().filter(|words| words[4].starts_with(&dir)) {
+        if below.contains(&words[1]) {
+            below.push(words[0]);
+            let spread = words[6].split(':').next().unwrap_or_default();
+            mounts.push((words[4].to_owned(), spread.to_owned()));
+        }
+    }
+    mounts
 }
 
 /// What is mounted on names.

@@ -110,9 +110,10 @@ fn close_but(keep: [BorrowedFd<'_>; 2]) -> bool {
     let [a, b] = keep.map(|fd| fd.as_raw_fd() as libc::c_uint);
     let (low, high) = (a.min(b), a.max(b));
     let close = |first: libc::c_uint, last: libc::c_uint| {
+        // musl has no function for it.
         // SAFETY: this process goes on to use the two that stay, and nothing else that is
         // open; it ends without running a destructor.
-        first > last || unsafe { libc::close_range(first, last, 0) } == 0
+        first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0
     };
     (low == 0 || close(0, low - 1))
         && close(low + 1, high.saturating_sub(1))
