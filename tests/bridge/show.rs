@@ -42,12 +42,12 @@ build  own     host   veth VETH on podkeel0 with peer eth0 in the pod
 build  share   host   address 10.89.0.1/16 dev podkeel0
 build  ensure  host   sysctl net.ipv4.ip_forward=1
 build  own     pod    sysctl net.ipv6.conf.eth0.disable_ipv6=1
-build  own     pod    sysctl net.ipv4.conf.eth0.arp_notify=1
 build  own     pod    address 10.89.0.2/16 dev eth0
 build  ensure  pod    link lo up
 build  own     pod    link eth0 up
 build  own     pod    route default via 10.89.0.1 dev eth0
 build  borrow  pod    sysctl net.core.somaxconn=77
+build  ensure  pod    neighbours of eth0 told of it
 open   own     host   masquerade of 10.89.0.2
 open   own     host   port 0.0.0.0:8080/tcp to 10.89.0.2:80
 ";
@@ -69,14 +69,13 @@ build  share   host   address fd70:6f64:6b65:1::1/64 dev podkeel-dual
 build  ensure  host   sysctl net.ipv4.ip_forward=1
 build  ensure  host   sysctl net.ipv6.conf.all.forwarding=1
 build  own     pod    sysctl net.ipv6.conf.net1.accept_ra=0
-build  own     pod    sysctl net.ipv4.conf.net1.arp_notify=1
-build  own     pod    sysctl net.ipv6.conf.net1.ndisc_notify=1
 build  own     pod    address 10.90.0.9/16 dev net1
 build  own     pod    address fd70:6f64:6b65:1::2/64 dev net1
 build  ensure  pod    link lo up
 build  own     pod    link net1 up
 build  own     pod    route default via 10.90.0.1 dev net1
 build  own     pod    route default via fd70:6f64:6b65:1::1 dev net1
+build  ensure  pod    neighbours of net1 told of it
 open   own     host   masquerade of 10.90.0.9
 open   own     host   masquerade of fd70:6f64:6b65:1::2
 open   own     host   port [::]:8080/tcp to [fd70:6f64:6b65:1::2]:80

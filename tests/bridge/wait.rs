@@ -36,9 +36,10 @@ fn a_deleted_link_is_waited_for_by_nobody_who_asks() {
                 let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
                 let files = files.filter_map(|entry| fs::read_link(entry.path()).ok());
                 let files: Vec<_> = files.map(|to| to.display().to_string()).collect();
-                let sockets = files.iter().filter(|to| to.starts_with("socket:")).count();
+                // Who tells the neighbours has two namespaces and a socket.
+                let is_own = |to: &String| to.starts_with("socket:") || to.starts_with("net:");
                 assert!(
-                    cwd == Path::new("/") && files.len() <= 2 && sockets == files.len(),
+                    cwd == Path::new("/") && files.len() <= 3 && files.iter().all(is_own),
                     "{files:?}"
                 );
                 caught += 1;

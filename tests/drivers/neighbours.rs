@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::bed::{add, host, netsetup, network, plugin, pod, reaches};
-use super::common::{Kind, sh, world};
+use super::common::{Kind, Ns, dirs, sh, world};
 
 /// A neighbour that has talked to an address believes its old link-layer address, until
 /// it hears of the new one.
@@ -29,6 +29,137 @@ fn who_had_the_address_before_is_forgotten() {
         }
         // Neither had to ask.
         assert!(reaches(&far, "10.5.0.2") && reaches(&far, "fd05::2"));
+    });
+}
+
+/// Who listens to a link of a namespace.
+struct Listener {
+    tcpdump: std::process::Child,
+    heard: std::path::PathBuf,
+}
+
+impl Listener {
+    /// Returns when it listens.
+    fn on(ns: &Ns, link: &str) -> Listener {
+        let heard = dirs().conf.join("heard");
+        let file = std::fs::File::create(&heard).expect("a file");
+        let errors = file.try_clone().expect("a dup");
+        let words = ["netns", "exec", &ns.name, "tcpdump", "-lnei", link];
+        let mut command = std::process::Command::new("ip");
+        command.args(words).arg("arp or icmp6").stdout(file).stderr(errors);
+        let tcpdump = command.spawn().expect("ip is needed, and tcpdump");
+        let listener = Listener { tcpdump, heard };
+        assert!(listener.hears(&["listening on"]), "{}", listener.text());
+        listener
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.heard).expect("what was heard")
+    }
+
+    /// Whether a line with these words comes.
+    fn hears(&self, words: &[&str]) -> bool {
+        (0..500).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            !self.lines(words).is_empty()
+        })
+    }
+
+    /// The lines that have all of these words.
+    fn lines(&self, words: &[&str]) -> Vec<String> {
+        let text = self.text();
+        let lines = text.lines().filter(|line| words.iter().all(|word| line.contains(word)));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.tcpdump.kill();
+        let _ = self.tcpdump.wait();
+    }
+}
+
+/// One frame for each address, from the pod's own link-layer address, once.
+fn told(listener: &Listener, mac: &str, v4: &str, v6: &str) {
+    let (arp, target) = (format!(" {v4}"), format!("tgt is {v6},"));
+    for words in [["ethertype ARP", &arp], ["neighbor advertisement", &target]] {
+        assert!(listener.hears(&words), "{words:?}: {}", listener.text());
+        let lines = listener.lines(&words);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains(&format!(" {mac} > ")), "{lines:?}");
+    }
+}
+
+/// What the interface's address is, as the answer has it.
+fn mac_of(result: &serde_json::Value) -> String {
+    let inner = result["interfaces"].as_array().and_then(|all| all.last()).expect("an interface");
+    inner["mac"].as_str().expect("an address").to_owned()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn neighbours_on_an_ethernet_hear_of_each_address() {
+    world(Kind::Root, || {
+        let [_, far] = host();
+        sh("ip link add cable0 type veth peer name end netns far && ip -n far link set end up");
+        network("mac", &plugin("macvlan", json!({"master": "up0"})));
+        network("lent", &plugin("host-device", json!({"device": "cable0"})));
+        for (name, link, v4, v6) in
+            [("mac", "eth0", "10.5.0.2", "fd05::2"), ("lent", "end", "10.5.0.2", "fd05::2")]
+        {
+            let listener = Listener::on(&far, link);
+            let result = add(&format!("{name} --netns /run/netns/pod"));
+            told(&listener, &mac_of(&result), v4, v6);
+            netsetup(&format!("del {name} --netns /run/netns/pod"));
+        }
+    });
+}
+
+/// The bridge's port has to pass frames on by then; tuning may change who sends them.
+#[test]
+#[ignore = "needs root"]
+fn neighbours_on_a_bridge_hear_of_each_address() {
+    world(Kind::Root, || {
+        host();
+        let two = pod("two");
+        let bridge = plugin("bridge", json!({"bridge": "br5", "isGateway": true}));
+        network("net", &bridge);
+        let list = json!({"cniVersion": "1.0.0", "name": "tuned", "plugins": [
+            bridge, {"type": "tuning", "mac": "02:00:00:00:00:77"}]});
+        std::fs::write(dirs().conf.join("tuned.conflist"), list.to_string()).expect("a list");
+        add("net --netns /run/netns/two");
+        for _ in 0..5 {
+            let listener = Listener::on(&two, "eth0");
+            let result = add("net --netns /run/netns/pod");
+            let ips = result["ips"].as_array().expect("addresses").iter();
+            let ips: Vec<_> = ips.map(|ip| ip["address"].as_str().expect("one")).collect();
+            let [v4, v6] = [ips[0], ips[1]].map(|ip| ip.split('/').next().expect("an address"));
+            told(&listener, &mac_of(&result), v4, v6);
+            netsetup("del net --netns /run/netns/pod");
+        }
+        let listener = Listener::on(&two, "eth0");
+        add("tuned --netns /run/netns/pod");
+        let heard = listener.hears(&["02:00:00:00:00:77 > 33:33:00:00:00:01"]);
+        assert!(heard, "{}", listener.text());
+        let arps = listener.lines(&["ethertype ARP"]);
+        assert!(arps.len() == 1 && arps[0].contains("02:00:00:00:00:77 > "), "{arps:?}");
+        netsetup("del tuned --netns /run/netns/pod");
+    });
+}
+
+/// A bridge that gets its first port passes on what the host sends, too, when add returns;
+/// left to itself the kernel may take a second.
+#[test]
+fn the_host_reaches_the_first_pod_at_once() {
+    world(Kind::User, || {
+        host();
+        for _ in 0..4 {
+            let result = add("bridge --netns /run/netns/pod");
+            let ip = result["ips"][0]["address"].as_str().and_then(|ip| ip.split('/').next());
+            sh(&format!("ping -c 1 -W 0.5 -n {}", ip.expect("an address")));
+            netsetup("del bridge --netns /run/netns/pod");
+        }
     });
 }
 

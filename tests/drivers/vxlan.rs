@@ -52,14 +52,13 @@ fn from_explain_to_del() {
                 build ensure host sysctl net.ipv4.ip_forward=1
                 build ensure host sysctl net.ipv6.conf.all.forwarding=1
                 build own pod sysctl net.ipv6.conf.eth0.accept_ra=0
-                build own pod sysctl net.ipv4.conf.eth0.arp_notify=1
-                build own pod sysctl net.ipv6.conf.eth0.ndisc_notify=1
                 build own pod address 10.42.0.3/24 dev eth0
                 build own pod address fd42::3/64 dev eth0
                 build ensure pod link lo up
                 build own pod link eth0 up
                 build own pod route default via 10.42.0.1 dev eth0
                 build own pod route default via fd42::1 dev eth0
+                build ensure pod neighbours of eth0 told of it
                 open own host masquerade of 10.42.0.3
                 open own host masquerade of fd42::3",
             changes: &[

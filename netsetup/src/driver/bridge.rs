@@ -3,7 +3,9 @@
 use ipnet::IpNet;
 
 use super::interface::asked_mac;
-use super::{Request, conf_sysctl, families, forward, guard_v6, has_ipv6, masquerade, pod_routes};
+use super::{
+    Request, announced, conf_sysctl, families, forward, guard_v6, has_ipv6, masquerade, pod_routes,
+};
 use crate::conf;
 use crate::error::{Error, Kind, Result};
 use crate::facts::{BridgeFacts, Facts};
@@ -92,16 +94,6 @@ fn veth(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Veth {
     }
 }
 
-/// When the interface comes up, with its addresses, the kernel tells the network whose they
-/// are now: neighbours may remember an earlier pod's link-layer address.
-fn announce(plan: Plan, request: &Request, v4: bool, v6: bool) -> Plan {
-    let of_pod = |plan: Plan, family, key| {
-        plan.own(Phase::Build, Side::Pod, conf_sysctl(family, &request.ifname, key, "1"))
-    };
-    plan.when(v4, |plan| of_pod(plan, "ipv4", "arp_notify"))
-        .when(v6, |plan| of_pod(plan, "ipv6", "ndisc_notify"))
-}
-
 /// Addresses, routes, forwarding and masquerade.
 pub fn addresses(
     request: &Request,
@@ -127,7 +119,7 @@ pub fn addresses(
     });
     let plan = forward(plan, facts, forwards && v4, forwards && v6);
     let plan = guard_v6(plan, request, has_ipv6(facts, mtu(request, conf, facts)), leases, v6);
-    let plan = announce(plan, request, v4, v6)
+    let plan = plan
         .each(&leases.addrs, |plan, a| {
             let dad = conf.enable_dad;
             let address = Object::Addr { link: link(), address: a.address, route: true, dad };
@@ -146,6 +138,7 @@ pub fn addresses(
     let settled = Object::Settled { link: link() };
     Ok(plan
         .when(conf.enable_dad && v6, |plan| plan.ensure(Side::Pod, settled))
+        .when(!conf.disable_container_interface, |plan| announced(plan, request, leases))
         .when(conf.ip_masq, |plan| plan.each(&leases.addrs, |plan, a| masquerade(plan, a.address))))
 }
 

@@ -2,8 +2,8 @@
 //! that theirs stands on, and what goes onto it.
 
 use super::{
-    Request, dummy, families, guard_v6, has_ipv6, host_device, ipvlan, macvlan, pod_routes, tap,
-    vlan,
+    Request, announced, dummy, families, guard_v6, has_ipv6, host_device, ipvlan, macvlan,
+    pod_routes, tap, vlan,
 };
 use crate::conf::{Interface, InterfaceKind, Master};
 use crate::error::{Error, Result};
@@ -54,10 +54,7 @@ fn addresses(
             own(plan, Object::Addr { link: link(), address, route: true, dad: false })
         })
         .each(pod_routes(request, facts, leases), own);
-    let addresses: Vec<_> = leases.addrs.iter().map(|a| a.address.addr()).collect();
-    Ok(plan.when(asks && !addresses.is_empty(), |plan| {
-        plan.ensure(Side::Pod, Object::Announced { link: link(), addresses })
-    }))
+    Ok(plan.when(asks, |plan| announced(plan, request, leases)))
 }
 
 /// A link of the pod's own, behind the shared links that it stands on where those are made

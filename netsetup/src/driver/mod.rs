@@ -25,7 +25,7 @@ use crate::kernel::ruleset::Entry;
 use crate::kernel::sysctl::path_of;
 use crate::meta;
 use crate::names::Mark;
-use crate::plan::{Object, Phase, Plan, RouteAttrs, Side};
+use crate::plan::{LinkAttr, Object, Phase, Plan, RouteAttrs, Side, Step};
 use crate::request::{SysctlSetting, Wishes};
 
 /// One attachment that somebody wants: a container, a network, an interface.
@@ -84,7 +84,27 @@ pub fn plan(request: &Request, facts: &Facts, leases: &Leases) -> Result<Plan> {
         return Err(Error::input(what, "its list has no portmap plugin")
             .hint("add {\"type\": \"portmap\", \"capabilities\": {\"portMappings\": true}} to its plugins"));
     }
-    Ok(plan.and(meta::tuning::plan(request, facts)?))
+    Ok(told_last(plan.and(meta::tuning::plan(request, facts)?), request, leases))
+}
+
+/// Neighbours are told when all else is there: a plugin behind the one that made the
+/// interface may have given it another link-layer address.
+fn told_last(plan: Plan, request: &Request, leases: &Leases) -> Plan {
+    let is_mac = |step: &Step| matches!(step.what, Object::LinkAttr { attr: LinkAttr::Mac, .. });
+    let changes = plan.steps.iter().any(is_mac);
+    let mut plan = plan.when(changes, |plan| announced(plan, request, leases));
+    plan.steps.sort_by_key(|step| matches!(step.what, Object::Announced { .. }));
+    plan
+}
+
+/// Neighbours may remember who had the pod's addresses before: they are told. A ptp's only
+/// neighbour needs no telling: its end of the link is as new as the pod's.
+fn announced(plan: Plan, request: &Request, leases: &Leases) -> Plan {
+    let addresses: Vec<_> = leases.addrs.iter().map(|a| a.address.addr()).collect();
+    let link = request.ifname.clone();
+    plan.when(!addresses.is_empty(), |plan| {
+        plan.ensure(Side::Pod, Object::Announced { link, addresses })
+    })
 }
 
 /// The routes of the list, and those of the default gateway, as a result states them:

@@ -2,34 +2,47 @@
 //! (RFC 5227, 2.3: an ARP request for one's own address), an unsolicited neighbour
 //! advertisement for IPv6 (RFC 4861, 7.2.6).
 //!
-//! The kernel would do it itself with arp_notify and ndisc_notify, but only for addresses
-//! that are there before the link goes up, and for IPv6 not where duplicate address
-//! detection is off. Two frames need no sysctl, and say the same on every kernel.
+//! The kernel would do it itself with arp_notify and ndisc_notify, but when a link goes
+//! up, which for a veth on a bridge is before the bridge's port passes anything on, and for
+//! IPv6 not at all where duplicate address detection is off. Two frames need no sysctl,
+//! and say the same on every kernel.
+//!
+//! A packet socket costs nothing to open, but when it is closed the kernel waits until no
+//! CPU looks at it any more: 3 to 70 ms. So a process of its own sends, and closes, and
+//! nobody waits for it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::sys;
-use crate::error::{Context, Result};
+use super::{Netns, sys};
 
-/// Sends one frame for each address over a link of the calling thread's namespace.
-///
-/// # Errors
-/// EPERM without CAP_NET_RAW; ENETDOWN for a link that is down.
-pub fn send(index: u32, mac: [u8; 6], addresses: &[IpAddr]) -> Result<()> {
-    let what = || "tell neighbours of new addresses".to_owned();
-    let (family, kind) = (AddressFamily::PACKET, SocketType::RAW);
-    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).ctx(what)?;
-    for ip in addresses {
-        let frame = match ip {
-            IpAddr::V4(ip) => arp(mac, *ip),
-            IpAddr::V6(ip) => advertisement(mac, *ip),
-        };
-        sys::send_frame(socket.as_fd(), index, &frame).ctx(what)?;
-    }
-    Ok(())
+/// Has one frame sent for each address over a link of a network namespace, at about the
+/// time when this returns. Where that can't be done, nobody hears of it: the neighbours
+/// will ask.
+pub fn send(netns: BorrowedFd<'_>, index: u32, mac: [u8; 6], addresses: &[IpAddr]) {
+    let frame = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => arp(mac, *ip),
+        IpAddr::V6(ip) => advertisement(mac, *ip),
+    };
+    let frames: Vec<Vec<u8>> = addresses.iter().map(frame).collect();
+    let Ok(home) = Netns::own() else { return };
+    let enter = |netns| move_into_link_name_space(netns, Some(LinkNameSpaceType::Network));
+    let _ = sys::apart([netns, home.as_fd()], || {
+        if enter(netns).is_err() {
+            return;
+        }
+        let (family, kind) = (AddressFamily::PACKET, SocketType::RAW);
+        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None);
+        // Whoever counts the pod's processes must not count this one while it closes.
+        let _ = enter(home.as_fd());
+        let Ok(socket) = socket else { return };
+        for frame in &frames {
+            let _ = sys::send_frame(socket.as_fd(), index, frame);
+        }
+    });
 }
 
 /// Destination, source, EtherType.

@@ -1,6 +1,7 @@
 //! make, of links by themselves and of links that are lent.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use podkeel_wire::rt::{self, Link, LinkInfo};
 
@@ -9,8 +10,8 @@ use super::object::{Object, Side};
 use super::{Step, World};
 use crate::conf::Tap;
 use crate::error::{Error, Kind, Result};
-use crate::kernel::announce;
 use crate::kernel::tap::{self, Settings};
+use crate::kernel::{Rtnl, announce};
 use crate::pins::Pin;
 
 /// A link is born under a hashed name, which is nobody else's in either namespace: the
@@ -188,11 +189,38 @@ pub(super) fn announce(world: &mut World, step: &Step) -> Result<()> {
     let Some(mac) = info.mac.filter(|_| info.flags & libc::IFF_NOARP as u32 == 0) else {
         return Ok(());
     };
-    let tell = || announce::send(info.index, mac, addresses);
-    let _ = match (step.at, &world.pod) {
-        (Side::Pod, Some(pod)) => pod.netns.visit(tell),
-        (Side::Pod, None) => Ok(()),
-        (Side::Host, _) => tell(),
-    };
+    if info.kind.as_deref() == Some("veth")
+        && let Some(outer) = info.link
+    {
+        wait_for_port(&mut world.host, outer)?;
+    }
+    if let Some(pod) = world.pod.as_ref().filter(|_| step.at == Side::Pod) {
+        announce::send(pod.netns.as_fd(), info.index, mac, addresses);
+    }
+    Ok(())
+}
+
+/// How long the kernel may take until it lets a bridge's port carry frames. From Linux 6.8
+/// on the question itself makes it do so; before, it does as soon as it comes to it. With
+/// the spanning tree protocol it takes half a minute, for which nobody waits.
+const PORT_TRIES: u32 = 100;
+
+/// Waits until a bridge passes on what comes from the pod: else the frames would be lost,
+/// and so would the pod's own first ones.
+///
+/// The bridge is asked for, too: with its first port it gets a carrier, and sends nothing
+/// of the host's own before the kernel has seen to that, which can be a second later.
+fn wait_for_port(host: &mut Rtnl, outer: u32) -> Result<()> {
+    for _ in 0..PORT_TRIES {
+        let Some(port) = host.link_at(outer)? else { break };
+        match port.forwards {
+            Some(false) => std::thread::sleep(Duration::from_millis(1)),
+            Some(true) => {
+                port.master.map(|bridge| host.link_at(bridge)).transpose()?;
+                break;
+            }
+            None => break,
+        }
+    }
     Ok(())
 }

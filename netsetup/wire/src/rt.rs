@@ -196,7 +196,10 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
 /// linux/veth.h: VETH_INFO_PEER. Neither libc nor linux-raw-sys has it.
 pub(crate) const VETH_INFO_PEER: u16 = 1;
 const BR_VLAN_FILTERING: u16 = raw::IFLA_BR_VLAN_FILTERING as u16;
+const BRPORT_STATE: u16 = raw::IFLA_BRPORT_STATE as u16;
 const BRPORT_MODE: u16 = raw::IFLA_BRPORT_MODE as u16;
+/// linux/if_bridge.h.
+const BR_STATE_FORWARDING: u8 = 3;
 const BRPORT_ISOLATED: u16 = raw::IFLA_BRPORT_ISOLATED as u16;
 
 fn ifinfo(index: u32, flags: u32, change: u32) -> [u8; IFINFOMSG] {
@@ -318,6 +321,8 @@ pub struct LinkInfo {
     pub device: Option<Device>,
     /// What it is as a bridge's port.
     pub port: Port,
+    /// Whether the bridge passes on what comes in by it; `None` for what is no port.
+    pub forwards: Option<bool>,
     /// Of a bridge: whether its ports carry the VLANs alone that they are given.
     pub vlan_filtering: bool,
 }
@@ -361,6 +366,8 @@ impl LinkInfo {
         if info.find(libc::IFLA_INFO_SLAVE_KIND).is_some_and(|k| text_of(k) == "bridge") {
             let data = attrs(info.find(libc::IFLA_INFO_SLAVE_DATA).unwrap_or(&[]));
             let bit = |kind| data.find(kind).and_then(|b| b.first()).map(|b| *b != 0);
+            self.forwards =
+                data.find(BRPORT_STATE).map(|state| state.first() == Some(&BR_STATE_FORWARDING));
             self.port = Port { hairpin: bit(BRPORT_MODE), isolated: bit(BRPORT_ISOLATED) };
         }
     }
