@@ -4,6 +4,8 @@
 //! is what packets see: the way out through the bridge, the masquerade, the way back, on a
 //! host whose FORWARD drops.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value};
 
 use super::bed::{NETSETUP, reaches};
@@ -103,49 +105,85 @@ fn seen(ns: &Ns) -> Vec<String> {
     lines
 }
 
+/// One network of the text, both ways.
+struct Walk {
+    name: &'static str,
+    list: &'static str,
+    by_hand: [&'static str; 2],
+    by_us: [&'static str; 2],
+    /// The bridge's address, the pod's, the subnet.
+    gateway: &'static str,
+    pod: &'static str,
+    subnet: &'static str,
+}
+
+/// The text's `n`th network: one list, four blocks of commands.
+fn walk(n: usize, [name, gateway, pod, subnet]: [&'static str; 4]) -> Walk {
+    let (lists, commands) = (blocks("json"), blocks("sh"));
+    assert_eq!((lists.len(), commands.len()), (2, 8), "two networks, with four blocks each");
+    let [make, away, by_us, away_by_us] = commands[4 * n..][..4] else { panic!("four blocks") };
+    let (by_hand, by_us) = ([make, away], [by_us, away_by_us]);
+    Walk { name, list: lists[n], by_hand, by_us, gateway, pod, subnet }
+}
+
 /// Out through the bridge and back, for ping, traceroute and TCP; and nobody comes in.
-fn packets(far: &Neighbour, web: &Ns) {
+fn packets(walk: &Walk, far: &Neighbour, web: &Ns, [own, there]: [IpAddr; 2]) {
+    let to = there.to_string();
     // A bridge's port may take a moment on a busy machine.
-    assert!((0..5).any(|_| reaches(web, "198.18.0.2")), "ping");
-    let hops = web.sh_out("traceroute -n -q 1 -w 2 198.18.0.2");
+    assert!((0..5).any(|_| reaches(web, &to)), "ping");
+    let hops = web.sh_out(&format!("traceroute -n -q 1 -w 2 {to}"));
     let hops: Vec<&str> =
         hops.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert_eq!(hops, ["10.77.0.1", "198.18.0.2"], "from the pod over the bridge to the neighbour");
-    let server = tcp_server(&far.ns, "far", far.v4, 0);
+    assert_eq!(hops, [walk.gateway, &to], "from the pod over the bridge to the neighbour");
+    let server = tcp_server(&far.ns, "far", there, 0);
     let answer = tcp(web, server.addr, SOON).expect("an answer");
-    assert_eq!(answer.peer.ip().to_string(), "198.18.0.1", "masqueraded");
-    far.ns.sh("ip route add 10.77.0.0/24 via 198.18.0.1");
-    assert!(!reaches(&far.ns, "10.77.0.2"), "FORWARD lets answers in, and nothing else");
-    far.ns.sh("ip route del 10.77.0.0/24");
+    assert_eq!(answer.peer.ip(), own, "masqueraded");
+    let route = format!("{} via {own}", walk.subnet);
+    far.ns.sh(&format!("ip route add {route}"));
+    assert!(!reaches(&far.ns, walk.pod), "FORWARD lets answers in, and nothing else");
+    far.ns.sh(&format!("ip route del {route}"));
+}
+
+/// Does it both ways and compares; `ends` are the host's address and the neighbour's.
+fn both_ways(walk: &Walk, far: &Neighbour, ends: [IpAddr; 2]) {
+    sh("cd /proc/sys/net && echo 1 >ipv4/ip_forward && echo 1 >ipv6/conf/all/forwarding && \
+        iptables -P FORWARD DROP && ip6tables -P FORWARD DROP");
+    std::fs::write(dirs().conf.join(format!("{}.conflist", walk.name)), walk.list).expect("a list");
+    let web = Ns::named("web");
+    // Where leases are is there from the first one on.
+    walk.by_us.iter().for_each(|block| run(block));
+    let before = dump(std::slice::from_ref(&far.ns));
+    let mut worlds = Vec::new();
+    for [make, away] in [walk.by_hand, walk.by_us] {
+        sh(&format!("rm -f /var/lib/cni/networks/{}/last_reserved_ip.0", walk.name));
+        run(make);
+        packets(walk, far, &web, ends);
+        worlds.push((seen(&Ns::host()), seen(&web)));
+        run(away);
+        assert_same_world(&before, &dump(std::slice::from_ref(&far.ns)), &[]);
+    }
+    let [(host, pod), (our_host, our_pod)] = &worlds[..] else { panic!("two worlds") };
+    assert_eq!(our_pod, pod);
+    assert_eq!(our_host, host);
+    assert!(sh_out("ip -br link").lines().count() == 2, "lo and up0 are left");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn both_ways_make_the_same_network() {
     world(Kind::Root, || {
         let far = neighbour("far", 0);
-        sh("echo 1 >/proc/sys/net/ipv4/ip_forward; iptables -P FORWARD DROP");
-        let [conf] = blocks("json")[..] else { panic!("one list") };
-        std::fs::write(dirs().conf.join("walk.conflist"), conf).expect("a list");
-        let [by_hand, away_by_hand, by_us, away_by_us] = blocks("sh")[..] else {
-            panic!("four blocks of commands")
-        };
-        let web = Ns::named("web");
-        // Where leases are is there from the first one on.
-        run(by_us);
-        run(away_by_us);
-        let before = dump(std::slice::from_ref(&far.ns));
-        let mut worlds = Vec::new();
-        for (make, away) in [(by_hand, away_by_hand), (by_us, away_by_us)] {
-            sh("rm -f /var/lib/cni/networks/walk/last_reserved_ip.0");
-            run(make);
-            packets(&far, &web);
-            worlds.push((seen(&Ns::host()), seen(&web)));
-            run(away);
-            assert_same_world(&before, &dump(std::slice::from_ref(&far.ns)), &[]);
-        }
-        let [(host, pod), (our_host, our_pod)] = &worlds[..] else { panic!("two worlds") };
-        assert_eq!(our_pod, pod);
-        assert_eq!(our_host, host);
-        assert!(sh_out("ip -br link").lines().count() == 2, "lo and up0 are left");
+        let ends = [far.host_v4.into(), far.v4.into()];
+        both_ways(&walk(0, ["walk", "10.77.0.1", "10.77.0.2", "10.77.0.0/24"]), &far, ends);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn both_ways_make_the_same_network_over_ipv6() {
+    world(Kind::Root, || {
+        let far = neighbour("far", 0);
+        let ends = [far.host_v6.into(), far.v6.into()];
+        both_ways(&walk(1, ["walk6", "fd77::1", "fd77::2", "fd77::/64"]), &far, ends);
     });
 }
