@@ -188,15 +188,15 @@ host
 fn the_map_shows_what_is_there() {
     world(Kind::User, || {
         assert_eq!(netsetup("map"), "no attachments\n");
-        assert_eq!(netsetup("map --format json"), "{\n  \"bridges\": {}\n}\n");
+        assert_eq!(netsetup("map --format json"), "{\n  \"links\": {},\n  \"pods\": []\n}\n");
         bed(false);
         pod("a", "dual", "-p 8080:80");
         pod("b", "bridge", "");
         pod("c", "bridge", "--mac 02:00:00:00:00:07");
         let value: Value = serde_json::from_str(&netsetup("map --format json")).expect("JSON");
-        let c = &value["bridges"]["podkeel0"]["pods"][1];
+        let c = &value["links"]["podkeel0"]["pods"][1];
         assert_eq!((&c["container"], &c["mac"]), (&json!("c"), &json!("02:00:00:00:00:07")));
-        let veth = c["veth"].as_str().expect("a name");
+        let veth = c["outer"].as_str().expect("a name");
         assert_eq!(sh_out(&format!("ip -j link show {veth} | jq -r '.[0].master'")), "podkeel0");
         sh(&format!("ip link set {veth} down"));
         let inode = |name: &str| sh_out(&format!("stat -Lc %i /run/netns/{name}"));
@@ -209,12 +209,12 @@ fn the_map_shows_what_is_there() {
         let with_mac = MAP.replace("02:00:00:00:00:07", "MAC");
         assert_eq!(normal(&text), with_mac);
         let value: Value = serde_json::from_str(&netsetup("map --format json")).expect("JSON");
-        let pods = &value["bridges"]["podkeel0"]["pods"];
-        assert_eq!([&pods[0]["veth_state"], &pods[1]["veth_state"]], ["up", "down"]);
-        let rules = &value["bridges"]["podkeel-dual"]["pods"][0]["rules"];
+        let pods = &value["links"]["podkeel0"]["pods"];
+        assert_eq!([&pods[0]["link_state"], &pods[1]["link_state"]], ["up", "down"]);
+        let rules = &value["links"]["podkeel-dual"]["pods"][0]["rules"];
         assert_eq!(rules.as_array().expect("rules").len(), 4);
         assert_eq!(
-            value["bridges"]["podkeel-dual"]["pods"][0]["netns_inode"].to_string(),
+            value["links"]["podkeel-dual"]["pods"][0]["netns_inode"].to_string(),
             inode("a")
         );
         // A bridge that is gone is drawn as gone.

@@ -19,6 +19,7 @@ mod bond;
 mod call;
 mod host_device;
 mod macvlan;
+mod map;
 mod neighbours;
 mod place;
 mod plugin;

@@ -177,25 +177,38 @@ impl DeviceKind {
             DeviceKind::Vxlan { .. } => "vxlan",
         }
     }
+
+    /// What people call it.
+    pub fn shown(&self) -> &'static str {
+        match self {
+            DeviceKind::Tap(_) => "tap",
+            kind => kind.name(),
+        }
+    }
+
+    /// Its settings as `ip link` says them; empty where it has none.
+    pub fn settings(&self) -> String {
+        match self {
+            DeviceKind::Macvlan { mode, .. } => format!("mode {}", mode.name()),
+            DeviceKind::Ipvlan { mode } => format!("mode {}", mode.name()),
+            DeviceKind::Vlan { id } => format!("id {id}"),
+            DeviceKind::Vrf { table, .. } => format!("table {table}"),
+            DeviceKind::Bond { mode, .. } => format!("mode {}", mode.name()),
+            DeviceKind::Vxlan { id, port, local, .. } => {
+                format!("id {id} local {local} dstport {port}")
+            }
+            DeviceKind::Tap(Tap { bridge: Some(bridge), .. }) => format!("on {bridge}"),
+            DeviceKind::Dummy | DeviceKind::Tap(_) => String::new(),
+        }
+    }
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            DeviceKind::Tap(_) => write!(f, "tap {}", self.name)?,
-            kind => write!(f, "{} {}", kind.name(), self.name)?,
-        }
-        match &self.kind {
-            DeviceKind::Macvlan { mode, .. } => write!(f, " mode {}", mode.name())?,
-            DeviceKind::Ipvlan { mode } => write!(f, " mode {}", mode.name())?,
-            DeviceKind::Vlan { id } => write!(f, " id {id}")?,
-            DeviceKind::Vrf { table, .. } => write!(f, " table {table}")?,
-            DeviceKind::Bond { mode, .. } => write!(f, " mode {}", mode.name())?,
-            DeviceKind::Vxlan { id, port, local, .. } => {
-                write!(f, " id {id} local {local} dstport {port}")?;
-            }
-            DeviceKind::Tap(Tap { bridge: Some(bridge), .. }) => write!(f, " on {bridge}")?,
-            DeviceKind::Dummy | DeviceKind::Tap(_) => {}
+        write!(f, "{} {}", self.kind.shown(), self.name)?;
+        match self.kind.settings().as_str() {
+            "" => {}
+            settings => write!(f, " {settings}")?,
         }
         match &self.parent {
             Some(parent) => write!(f, " on {} of the {}", parent.name, parent.at),
