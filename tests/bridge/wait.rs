@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::bed::{add, netsetup};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::bed::{NETSETUP, add, netsetup};
 use super::common::{Kind, ns_add, sh_out, world};
 
 /// Processes of netsetup, by their directory in /proc.
@@ -52,5 +56,43 @@ fn a_deleted_link_is_waited_for_by_nobody_who_asks() {
             assert!(Instant::now() < end, "{:?} stay: {}", waiting(), sh_out("ps -ef"));
             std::thread::sleep(Duration::from_millis(5));
         }
+    });
+}
+
+/// Whatever becomes of those who wait: what was asked for is done when del says so, and
+/// nothing is left behind.
+#[test]
+fn who_waits_may_be_killed_at_any_time() {
+    world(Kind::User, || {
+        let before = sh_out("nft list ruleset; ip -br link");
+        let mut killed = 0;
+        for round in 0..30 {
+            let name = format!("k{round}");
+            ns_add(&name);
+            add(&format!("bridge --netns /run/netns/{name} -p 8080:80"));
+            let words = ["del", "bridge", "--netns"];
+            let mut del = Command::new(NETSETUP)
+                .args(words)
+                .arg(format!("/run/netns/{name}"))
+                .spawn()
+                .expect("netsetup");
+            let own = PathBuf::from(format!("/proc/{}", del.id()));
+            // At another moment each time; once it has ended, whoever is left.
+            let end = loop {
+                let end = del.try_wait().expect("wait for netsetup");
+                for process in waiting().iter().filter(|process| **process != own) {
+                    let pid = process.file_name().and_then(|pid| pid.to_str()?.parse().ok());
+                    let pid = Pid::from_raw(pid.expect("a number"));
+                    killed += usize::from(kill(pid, Signal::SIGKILL).is_ok());
+                }
+                match end {
+                    Some(end) => break end,
+                    None => std::thread::sleep(Duration::from_micros(37 * round)),
+                }
+            };
+            assert!(end.success(), "{end}");
+            assert_eq!(sh_out("nft list ruleset; ip -br link"), before, "round {round}");
+        }
+        assert!(killed > 30, "{killed} were killed: it wasn't looked for well enough");
     });
 }

@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use podkeel_wire::ct::{self, Flow};
 
+use super::nft::Nft;
 use super::rtnl::Rtnl;
 use super::ruleset::Entry;
-use super::socket::Socket;
 use crate::error::Result;
 use crate::request::Proto;
 
@@ -46,22 +46,27 @@ impl Port {
 }
 
 /// Forgets UDP flows to ports that were just published and end elsewhere.
-pub fn published<'a>(host: &mut Rtnl, entries: impl Iterator<Item = &'a Entry>) -> Result<()> {
+pub fn published<'a>(
+    host: &mut Rtnl,
+    nft: &mut Nft,
+    entries: impl Iterator<Item = &'a Entry>,
+) -> Result<()> {
     let ports: Vec<Port> = entries.filter_map(Port::of).collect();
     if ports.is_empty() {
         return Ok(());
     }
     let local: Vec<IpAddr> = host.addrs(0)?.into_iter().map(|addr| addr.ip).collect();
-    forget(&ports, &|port, flow| port.leads_elsewhere(flow, &local))
+    forget(nft, &ports, &|port, flow| port.leads_elsewhere(flow, &local))
 }
 
 /// Forgets UDP flows that came by ports which are no longer published.
-pub fn withdrawn<'a>(entries: impl Iterator<Item = &'a Entry>) -> Result<()> {
+pub fn withdrawn<'a>(nft: &mut Nft, entries: impl Iterator<Item = &'a Entry>) -> Result<()> {
     let ports: Vec<Port> = entries.filter_map(Port::of).collect();
-    forget(&ports, &|port, flow| port.leads_to_pod(flow))
+    forget(nft, &ports, &|port, flow| port.leads_to_pod(flow))
 }
 
-fn forget(ports: &[Port], is_stale: &dyn Fn(&Port, &Flow) -> bool) -> Result<()> {
+/// ctnetlink is asked by the socket of nftables: both speak nfnetlink.
+fn forget(nft: &mut Nft, ports: &[Port], is_stale: &dyn Fn(&Port, &Flow) -> bool) -> Result<()> {
     for (family, v4) in [(libc::AF_INET, true), (libc::AF_INET6, false)] {
         let mut ports = ports.iter().filter(|port| port.to.is_ipv4() == v4).peekable();
         if ports.peek().is_none() {
@@ -72,7 +77,7 @@ fn forget(ports: &[Port], is_stale: &dyn Fn(&Port, &Flow) -> bool) -> Result<()>
             flow.original.proto == libc::IPPROTO_UDP as u8
                 && ports.iter().any(|port| is_stale(port, flow))
         };
-        let mut socket = Socket::netfilter()?;
+        let socket = &mut nft.socket;
         let request = |batch: &mut _| _ = ct::dump(batch, family);
         let flows = match socket.dump(request, |m| Flow::read(m).filter(&is_stale))? {
             Ok(flows) => flows,

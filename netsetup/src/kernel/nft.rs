@@ -3,22 +3,49 @@
 use podkeel_wire::nf::{self, ChainInfo, Elem, ElemInfo, RuleInfo, SetInfo, Table, TableInfo};
 use podkeel_wire::{Batch, Message};
 
-use super::socket::{Refusal, Socket};
+use super::socket::{Refusal, Socket, Waiter};
 use crate::error::{Error, Kind, Result};
 
 /// How many elements are asked for in one exchange.
 const GETS_AT_ONCE: usize = 64;
 
 /// An nftables socket.
+///
+/// What a transaction removes is freed after an RCU grace period, 10 ms and more, and the
+/// kernel has whoever closes an nfnetlink socket of that namespace in the meantime wait for
+/// it (nft_rcv_nl_event). What was removed is closed before that, when the transaction is
+/// acknowledged: so that wait, too, is another process's.
 #[derive(Debug)]
 pub struct Nft {
-    socket: Socket,
+    // Closed in this order.
+    pub(super) socket: Socket,
+    waiter: Option<Waiter>,
+    removed: bool,
+}
+
+impl Drop for Nft {
+    fn drop(&mut self) {
+        if self.removed {
+            self.waiter = self.socket.close_apart();
+        }
+    }
 }
 
 impl Nft {
     /// Opens one in the calling thread's namespace.
     pub fn open() -> Result<Nft> {
-        Ok(Nft { socket: Socket::netfilter()? })
+        Ok(Nft { socket: Socket::netfilter()?, waiter: None, removed: false })
+    }
+
+    /// Whether a transaction of this socket removed something.
+    pub fn has_removed(&self) -> bool {
+        self.removed
+    }
+
+    /// Has another process wait where closing this socket would: somebody else may have
+    /// removed something right now.
+    pub fn expect_wait(&mut self) {
+        self.removed = true;
     }
 
     /// The generation id of the namespace's whole ruleset: every commit of anybody changes it.
@@ -141,7 +168,11 @@ impl Nft {
         nf::begin(&mut batch, generation);
         let before = batch.next_seq();
         fill(&mut batch);
-        if batch.next_seq() == before { Ok(Vec::new()) } else { self.socket.transaction(batch) }
+        if batch.next_seq() == before {
+            return Ok(Vec::new());
+        }
+        self.removed |= nf::removes(&batch);
+        self.socket.transaction(batch)
     }
 
     fn one<T>(

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use podkeel_wire::{Answer, Batch, Message, messages};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink,
@@ -48,6 +48,15 @@ pub enum Apart {
     /// That process could not be made, or ended before it was done.
     Unknown,
 }
+
+/// While this is open, another process keeps a socket open.
+#[derive(Debug)]
+pub struct Waiter {
+    _open: OwnedFd,
+}
+
+/// How long a socket stays open to let an RCU grace period pass.
+const GRACE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Which messages' answers end an exchange.
 #[derive(Clone, Copy, Debug)]
@@ -207,6 +216,23 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// Has another process close this socket for the last time, some time after this process
+    /// has closed it, and the returned value after it. Nothing is returned where no process
+    /// could be made: then closing it is for this one.
+    pub fn close_apart(&self) -> Option<Waiter> {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
+        sys::apart([self.fd.as_fd(), theirs.as_fd()], || {
+            let _ = poll(&mut [PollFd::new(&theirs, PollFlags::IN)], None);
+            // By now nothing may be left to wait for: the kernel lets nobody else commit
+            // while it waits for the one who closes.
+            let _ = poll(&mut [], Some(&GRACE));
+        })
+        .ok()?;
+        Some(Waiter { _open: ours })
     }
 
     /// Sends an nfnetlink transaction that is complete but for its end: all of it is committed, or nothing.

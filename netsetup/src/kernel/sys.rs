@@ -71,11 +71,14 @@ pub(super) fn namespace_type(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
 pub(super) fn apart(keep: [BorrowedFd<'_>; 2], job: impl FnOnce()) -> Result<(), Errno> {
     match fork()? {
         0 => {
-            // A third process can't be made: then the second is missing, too.
-            if fork() == Ok(0) && close_but(keep) {
+            // Closed before the third process is made: when this call returns, nothing of
+            // the caller's is open in any of them.
+            if close_but(keep) {
                 // A directory that is about to be unmounted must not be in use.
                 let _ = rustix::process::chdir(c"/");
-                job();
+                if fork() == Ok(0) {
+                    job();
+                }
             }
             // SAFETY: _exit has no preconditions and never returns.
             unsafe { libc::_exit(0) }

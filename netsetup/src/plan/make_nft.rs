@@ -52,7 +52,8 @@ pub(super) fn make_nft(world: &mut World, steps: &[(usize, &Step)]) -> Result<()
                 stopped(&refused, &owners, steps)
                     .map_err(|stopped| name_owner(world, steps, stopped))?;
                 let published = looks.iter().map(|(_, entry)| *entry);
-                return Ok(conntrack::published(&mut world.host, published)?);
+                let (host, nft) = world.host_and_nft()?;
+                return Ok(conntrack::published(host, nft, published)?);
             }
         }
     }

@@ -102,7 +102,7 @@ fn drop_entries(world: &mut World, steps: &[&Step]) -> Result<()> {
         Object::Entry(entry) => Some(entry),
         _ => None,
     });
-    conntrack::withdrawn(entries)
+    conntrack::withdrawn(world.nft()?, entries)
 }
 
 /// Removes those of the elements whose comment is `ours` at that moment.

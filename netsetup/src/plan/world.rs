@@ -45,10 +45,16 @@ impl World {
 
     /// The nftables socket, opened when it is first needed.
     pub fn nft(&mut self) -> Result<&mut Nft> {
-        match &mut self.nft {
-            Some(nft) => Ok(nft),
-            none => Ok(none.insert(Nft::open()?)),
-        }
+        Ok(self.host_and_nft()?.1)
+    }
+
+    /// The host's route socket and its nftables socket.
+    pub fn host_and_nft(&mut self) -> Result<(&mut Rtnl, &mut Nft)> {
+        let nft = match &mut self.nft {
+            Some(nft) => nft,
+            none => none.insert(Nft::open()?),
+        };
+        Ok((&mut self.host, nft))
     }
 
     /// The route socket of one side.

@@ -5,12 +5,14 @@
 mod attr;
 mod expr;
 mod info;
+mod transaction;
 
 use attr::*;
 pub use expr::{
     CT_DNAT, CT_ESTABLISHED, CT_RELATED, Expr, PACKET_V4, PACKET_V6, Reg, conntrack_state,
 };
 pub use info::{ChainInfo, ElemInfo, MarkInfo, RuleInfo, SetInfo, TableInfo, generation};
+pub use transaction::{begin, end, removes};
 
 use crate::{Batch, Msg};
 
@@ -50,25 +52,6 @@ pub(crate) const fn genmsg(family: u8, resource: u16) -> [u8; 4] {
 
 /// Bytes of struct nfgenmsg.
 pub(crate) const GENMSG: usize = 4;
-
-/// Opens a transaction. With a generation id it fails with ERESTART, and
-/// nothing of it is applied, when any table of the namespace has changed since
-/// that id was read.
-pub fn begin(batch: &mut Batch, generation: Option<u32>) {
-    batch.add(libc::NFNL_MSG_BATCH_BEGIN as u16, REQUEST, |m| {
-        m.body(&genmsg(libc::AF_UNSPEC as u8, libc::NFNL_SUBSYS_NFTABLES as u16));
-        if let Some(id) = generation {
-            m.be32(libc::NFNL_BATCH_GENID as u16, id);
-        }
-    });
-}
-
-/// Closes a transaction: all that came since [`begin`] is committed, or nothing.
-pub fn end(batch: &mut Batch) {
-    batch.add(libc::NFNL_MSG_BATCH_END as u16, REQUEST, |m| {
-        m.body(&genmsg(libc::AF_UNSPEC as u8, libc::NFNL_SUBSYS_NFTABLES as u16));
-    });
-}
 
 /// A table, by family and name.
 #[derive(Clone, Copy, Debug)]
