@@ -14,10 +14,10 @@ use crate::conf::{self, Network, Plugin};
 use crate::error::Result;
 use crate::ipam::Leases;
 use crate::kernel::ruleset::Marking;
-use crate::kernel::sysctl::{ProcSys, path_of};
+use crate::kernel::sysctl::ProcSys;
 use crate::kernel::{Nft, Rtnl, forward, set_mark};
 use crate::names::Mark;
-use crate::plan::{LinkAttr, Object, Pod};
+use crate::plan::{LinkAttr, Pod};
 use crate::request::{Mac, SysctlSetting};
 
 /// The facts of one attachment.
@@ -96,10 +96,9 @@ pub struct BridgeFacts {
 impl Facts {
     /// Reads what an attachment with these addresses needs to know of the host.
     pub fn read(network: &Network, leases: &Leases, mark: &Mark, host: &mut Rtnl) -> Result<Facts> {
-        let proc = ProcSys::open()?;
         let mut facts = Facts {
             machine: machine_id(),
-            ipv6: proc.read(&path_of("net.ipv6.conf.all.disable_ipv6"))?.is_some(),
+            ipv6: host.forwarding(libc::AF_INET6)?.is_some(),
             ..Facts::default()
         };
         for plugin in &network.plugins {
@@ -112,7 +111,7 @@ impl Facts {
         }
         let v6 = leases.addrs.iter().any(|a| a.address.addr().is_ipv6());
         if facts.ipv6 && v6 && network.forwards() {
-            facts.read_ra_uplinks(&proc, host)?;
+            facts.read_ra_uplinks(host)?;
         }
         Ok(facts)
     }
@@ -225,9 +224,9 @@ impl Facts {
         // A pod behind the default route is on no link of this host.
         let best = routes.iter().filter(leads).max_by_key(|r| r.dst.1).filter(|r| r.dst.1 > 0);
         let Some(index) = best.and_then(|r| r.oif) else { return Ok(()) };
-        let Some(link) = host.link_at(index)?.map(|link| link.name) else { return Ok(()) };
-        let is = ProcSys::open()?.read(&Object::localnet(&link))?;
-        self.localnet = Some(Localnet { link, foreign: is.as_deref() == Some("1") });
+        let Some(link) = host.link_at(index)? else { return Ok(()) };
+        let foreign = link.switches.route_localnet == Some(1);
+        self.localnet = Some(Localnet { link: link.name, foreign });
         Ok(())
     }
 
@@ -265,9 +264,9 @@ impl Facts {
         Ok(())
     }
 
-    fn read_ra_uplinks(&mut self, proc: &ProcSys, host: &mut Rtnl) -> Result<()> {
+    fn read_ra_uplinks(&mut self, host: &mut Rtnl) -> Result<()> {
         // A host that forwards already has lost the route, or has seen to it.
-        if proc.read(&path_of("net.ipv6.conf.all.forwarding"))?.as_deref() == Some("1") {
+        if host.forwarding(libc::AF_INET6)? == Some(1) {
             return Ok(());
         }
         let is_default = |r: &rt::RouteInfo| r.dst.1 == 0 && r.protocol == rt::PROTOCOL_RA;
@@ -281,8 +280,7 @@ impl Facts {
             return Ok(());
         }
         for link in host.links()?.into_iter().filter(|l| indices.contains(&l.index)) {
-            let path = ["net", "ipv6", "conf", &link.name, "accept_ra"].map(str::to_owned);
-            if proc.read(&path)?.as_deref() == Some("1") {
+            if link.switches.accept_ra == Some(1) {
                 self.ra_uplinks.push(link.name);
             }
         }

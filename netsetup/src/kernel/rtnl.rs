@@ -135,6 +135,37 @@ impl Rtnl {
         found.map_err(|r| r.error("list the ids of network namespaces"))
     }
 
+    /// Whether a family is forwarded: net.ipv4.ip_forward or net.ipv6.conf.all.forwarding.
+    /// `None` where the kernel runs without the family.
+    pub fn forwarding(&mut self, family: i32) -> Result<Option<u32>> {
+        let mut batch = self.socket.batch();
+        rt::get_forwarding(&mut batch, family);
+        let mut found = None;
+        let refused = self.socket.exchange(batch, |m| found = found.or(rt::read_forwarding(m)))?;
+        match refused.first() {
+            Some(r) if [libc::EOPNOTSUPP, libc::EAFNOSUPPORT].contains(&r.errno) => Ok(None),
+            Some(r) => Err(r.error("find out whether packets are forwarded")),
+            None => Ok(found),
+        }
+    }
+
+    /// The value of a sysctl that rtnetlink tells as well; `None` of any other, and where
+    /// there is no such link.
+    pub fn sysctl(&mut self, path: &[String]) -> Result<Option<u32>> {
+        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        match parts[..] {
+            ["net", "ipv4", "ip_forward"] => self.forwarding(libc::AF_INET),
+            ["net", "ipv6", "conf", "all", "forwarding"] => self.forwarding(libc::AF_INET6),
+            ["net", "ipv4", "conf", link, "route_localnet"] => {
+                Ok(self.link(link)?.and_then(|link| link.switches.route_localnet))
+            }
+            ["net", "ipv6", "conf", link, "accept_ra"] => {
+                Ok(self.link(link)?.and_then(|link| link.switches.accept_ra))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Sets a link up.
     pub fn set_up(&mut self, name: &str) -> Result<()> {
         let mut batch = self.socket.batch();

@@ -85,16 +85,14 @@ pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
             Some(link) => Found::Differs(format!("it is {}", attr.of(&link))),
         }),
         Object::Route { .. } => find_route(world, step),
-        Object::Sysctl { path, value } => {
-            Ok(match world.sysctls(step.at, |proc| proc.read(path))? {
-                None => Found::Absent,
-                Some(is) if same_value(&is, value) => Found::Same,
-                Some(is) => Found::Differs(format!("it is {is}")),
-            })
-        }
+        Object::Sysctl { path, value } => Ok(match world.sysctl(step.at, path)? {
+            None => Found::Absent,
+            Some(is) if same_value(&is, value) => Found::Same,
+            Some(is) => Found::Differs(format!("it is {is}")),
+        }),
         Object::Localnet { link } => {
             let path = Object::localnet(link);
-            Ok(match world.sysctls(step.at, |proc| proc.read(&path))? {
+            Ok(match world.sysctl(step.at, &path)? {
                 None => Found::Absent,
                 Some(is) if is == "1" => Found::Same,
                 Some(is) => Found::Differs(format!("route_localnet is {is}")),

@@ -8,10 +8,10 @@ use podkeel_wire::rt::{self, Link};
 
 use super::find::{Found, find};
 use super::make_bridge::{make_bridge, write_vlans};
-use super::make_device;
 use super::make_nft::{make_forward, make_nft};
-use super::object::{LinkAttr, Object, RouteAttrs, Side, Veth};
+use super::object::{LinkAttr, Object, RouteAttrs, Side};
 use super::{Hold, Plan, Step, World};
+use super::{make_device, make_veth};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::ruleset::Entry;
 use crate::kernel::socket::Refusal;
@@ -242,7 +242,7 @@ fn by_itself(what: &Object) -> bool {
 
 fn write(world: &mut World, batch: &mut Batch, step: &Step) -> Result<()> {
     match &step.what {
-        Object::Veth(veth) => write_veth(world, batch, veth)?,
+        Object::Veth(veth) => make_veth::write(world, batch, veth)?,
         Object::Vlans { link, tags, default } => {
             write_vlans(batch, world.rtnl(step.at)?.index(link)?, tags, *default);
         }
@@ -335,49 +335,6 @@ pub(super) fn attr_of<'a>(link: &'a str, attr: LinkAttr, value: &str) -> Result<
         LinkAttr::Txqlen => change.txqlen = Some(number()?),
     }
     Ok(change)
-}
-
-/// Both ends get their final names, addresses and namespaces in one message.
-/// The alias comes in a second one, because the kernel drops it in the first;
-/// until then the name, a hash, is the mark.
-fn write_veth(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result<()> {
-    use std::os::fd::{AsFd, AsRawFd};
-    let master = match veth.master.as_str() {
-        "" => None,
-        master => Some(world.host.index(master)?),
-    };
-    let pod = world.pod.as_ref().ok_or_else(|| {
-        Error::new(Kind::Missing, "make a veth", "there is no pod to put its peer in")
-    })?;
-    let peer = Link {
-        name: Some(&veth.peer),
-        mac: Some(veth.peer_mac.0),
-        mtu: veth.mtu,
-        netns: Some(pod.netns.as_fd().as_raw_fd()),
-        ..Link::default()
-    };
-    let outer = Link {
-        name: Some(&veth.name),
-        mac: Some(veth.mac.0),
-        mtu: veth.mtu,
-        master,
-        up: Some(true),
-        kind: rt::Kind::Veth(&peer),
-        ..Link::default()
-    };
-    rt::new_link(batch, rt::CREATE, &outer);
-    let alias = world.mark.to_string();
-    let port =
-        rt::Port { hairpin: veth.hairpin.then_some(true), isolated: veth.isolated.then_some(true) };
-    let port = (port != rt::Port::default()).then_some(port);
-    rt::new_link(
-        batch,
-        rt::REQUEST,
-        &Link { name: Some(&veth.name), alias: Some(&alias), port, ..Link::default() },
-    );
-    // The answer tells the id that the host's namespace has given the pod's.
-    rt::get_link(batch, &veth.name);
-    Ok(())
 }
 
 fn flush(

@@ -21,6 +21,7 @@ mod make;
 mod make_bridge;
 mod make_device;
 mod make_nft;
+mod make_veth;
 mod object;
 mod undo;
 mod undo_device;

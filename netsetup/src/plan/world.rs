@@ -57,11 +57,35 @@ impl World {
         Ok((&mut self.host, nft))
     }
 
+    /// Whether something was removed from nftables.
+    pub fn has_removed(&self) -> bool {
+        self.nft.as_ref().is_some_and(Nft::has_removed)
+    }
+
+    /// Has another process wait where closing the nftables socket would, if there is one.
+    pub fn expect_wait(&mut self) {
+        if let Some(nft) = &mut self.nft {
+            nft.expect_wait();
+        }
+    }
+
     /// The route socket of one side.
     pub fn rtnl(&mut self, side: Side) -> Result<&mut Rtnl> {
         match side {
             Side::Host => Ok(&mut self.host),
             Side::Pod => Ok(&mut self.pod_mut()?.rtnl),
+        }
+    }
+
+    /// The value of a sysctl of one side; `None` where there is none.
+    ///
+    /// rtnetlink is asked first. Below /proc/sys/net each namespace that was ever looked
+    /// into has directories of its own, all of the same names: to find one, the kernel goes
+    /// through those of every pod.
+    pub fn sysctl(&mut self, side: Side, path: &[String]) -> Result<Option<String>> {
+        match self.rtnl(side)?.sysctl(path)? {
+            Some(value) => Ok(Some(value.to_string())),
+            None => self.sysctls(side, |proc| proc.read(path)),
         }
     }
 

@@ -87,6 +87,9 @@ fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
                 attachment.nsid = world.nsid;
                 finish(context, &mut world, &attachment, record)?;
                 prepared.leases.remember();
+                if context.removed_lately() {
+                    world.expect_wait();
+                }
                 return Ok(Outcome::Added(Box::new(Added {
                     attachment,
                     result: prepared.result,

@@ -162,6 +162,20 @@ pub(super) fn release_all(
     foreign: &[usize],
     lock: Option<Lock>,
 ) -> Vec<Error> {
+    let errors = release(context, world, attachment, foreign, lock);
+    if world.has_removed() {
+        context.note_removal();
+    }
+    errors
+}
+
+fn release(
+    context: &Context,
+    world: &mut World,
+    attachment: &Attachment,
+    foreign: &[usize],
+    lock: Option<Lock>,
+) -> Vec<Error> {
     let mut errors = undo(world, &attachment.plan, Part::Free, foreign, &mut |_| Ok(false));
     if !errors.is_empty() {
         return errors;

@@ -32,6 +32,10 @@ use crate::roots::Roots;
 /// How long one netsetup waits for another that is at work on the same thing.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The longest that an RCU grace period, in which nftables frees what was removed, is
+/// likely to take.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// How often one who waits looks whether a signal came.
 const SIGNAL_EVERY: Duration = Duration::from_millis(100);
 
@@ -105,6 +109,22 @@ impl Context {
             }
             Ok(_) => Ok(()),
         }
+    }
+
+    /// Notes that something was removed from nftables just now: whoever closes an nftables
+    /// socket within the next moments would have to wait. The note is the time of the last
+    /// access to the run directory, which nobody else needs; without it an add is slower.
+    fn note_removal(&self) {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+        let set = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+        let times = Timestamps { last_access: set(UTIME_NOW), last_modification: set(UTIME_OMIT) };
+        let _ = utimensat(CWD, &self.roots.run, &times, AtFlags::empty());
+    }
+
+    /// Whether something was removed from nftables within the last moments.
+    fn removed_lately(&self) -> bool {
+        let accessed = std::fs::metadata(&self.roots.run).and_then(|run| run.accessed());
+        accessed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < GRACE))
     }
 
     fn not_locked(&self, error: &keep::Error) -> Error {

@@ -8,11 +8,13 @@ use linux_raw_sys::netlink::ifinfomsg;
 use crate::read::{ip_of, text_of, u32_of};
 use crate::{Attrs, Batch, Message, Msg, attrs};
 
+mod conf;
 mod device;
 mod neigh;
 mod route;
 mod vlan;
 
+pub use conf::{Switches, get_forwarding, read_forwarding};
 pub use device::{Device, Vxlan};
 pub use neigh::{Neigh, dump_neighs, new_neigh};
 pub use route::{Route, RouteInfo, del_route, dump_routes, new_route};
@@ -325,6 +327,8 @@ pub struct LinkInfo {
     pub forwards: Option<bool>,
     /// Of a bridge: whether its ports carry the VLANs alone that they are given.
     pub vlan_filtering: bool,
+    /// Some of its sysctls.
+    pub switches: Switches,
 }
 
 impl LinkInfo {
@@ -351,6 +355,10 @@ impl LinkInfo {
                 libc::IFLA_LINK_NETNSID => info.peer_netns = u32_of(payload),
                 libc::IFLA_IFALIAS => info.alias = Some(text_of(payload)),
                 libc::IFLA_LINKINFO => info.read_kind(attrs(payload)),
+                // A bridge's view of a port has VLANs there.
+                libc::IFLA_AF_SPEC if info.family == libc::AF_UNSPEC as u8 => {
+                    info.switches = Switches::read(&attrs(payload));
+                }
                 _ => {}
             }
         }

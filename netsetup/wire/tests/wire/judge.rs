@@ -8,8 +8,8 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol,
 };
 use netlink_packet_route::link::{
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoBridgePort, InfoData, InfoKind, InfoPortData,
+    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType,
@@ -261,6 +261,9 @@ fn same_link(
             LinkAttribute::Link(link) => judged.link = Some(link),
             LinkAttribute::LinkNetNsId(id) => judged.peer_netns = Some(id as u32),
             LinkAttribute::IfAlias(alias) => judged.alias = Some(alias),
+            LinkAttribute::AfSpecUnspec(families) => {
+                families.into_iter().for_each(|f| take_switches(&mut judged.switches, f));
+            }
             LinkAttribute::LinkInfo(infos) => {
                 infos.into_iter().for_each(|i| take_info(&mut judged, i))
             }
@@ -269,6 +272,22 @@ fn same_link(
     }
     assert_eq!(ours, judged);
     Some(ours)
+}
+
+fn take_switches(switches: &mut rt::Switches, family: AfSpecUnspec) {
+    match family {
+        AfSpecUnspec::Inet(said) => said.into_iter().for_each(|said| {
+            if let AfSpecInet::DevConf(conf) = said {
+                switches.route_localnet = Some(conf.route_localnet as u32);
+            }
+        }),
+        AfSpecUnspec::Inet6(said) => said.into_iter().for_each(|said| {
+            if let AfSpecInet6::DevConf(conf) = said {
+                switches.accept_ra = Some(conf.accept_ra as u32);
+            }
+        }),
+        _ => {}
+    }
 }
 
 fn take_info(link: &mut rt::LinkInfo, info: LinkInfo) {
@@ -300,6 +319,8 @@ fn links_of_the_kernel() {
     assert_eq!(port.port, Port { hairpin: Some(true), isolated: Some(true) });
     assert_eq!((port.alias.as_deref(), port.up()), (Some("podkeel web eth0"), true));
     assert!(port.link.is_some() && port.peer_netns.is_some());
+    // The kernel tells both of a link that is up, and the judge agrees.
+    assert!(port.switches.route_localnet.is_some() && port.switches.accept_ra.is_some());
     assert_eq!(read_by_both("ip/link-get", same_link)[0].name, "v0");
 }
 

@@ -1,0 +1,56 @@
+//! make, for a veth.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use podkeel_wire::Batch;
+use podkeel_wire::rt::{self, Link};
+
+use super::World;
+use super::object::Veth;
+use crate::error::{Error, Kind, Result};
+
+/// Both ends get their final names, addresses and namespaces in one message.
+/// The alias comes in a second one, because the kernel drops it in the first;
+/// until then the name, a hash, is the mark.
+///
+/// It goes up last: each change of a link that is up, and be it a new alias, has the kernel
+/// go through all IPv6 routes of the namespace, three for each pod of the host.
+pub(super) fn write(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result<()> {
+    let master = match veth.master.as_str() {
+        "" => None,
+        master => Some(world.host.index(master)?),
+    };
+    let pod = world.pod.as_ref().ok_or_else(|| {
+        Error::new(Kind::Missing, "make a veth", "there is no pod to put its peer in")
+    })?;
+    let peer = Link {
+        name: Some(&veth.peer),
+        mac: Some(veth.peer_mac.0),
+        mtu: veth.mtu,
+        netns: Some(pod.netns.as_fd().as_raw_fd()),
+        ..Link::default()
+    };
+    let outer = Link {
+        name: Some(&veth.name),
+        mac: Some(veth.mac.0),
+        mtu: veth.mtu,
+        master,
+        kind: rt::Kind::Veth(&peer),
+        ..Link::default()
+    };
+    rt::new_link(batch, rt::CREATE, &outer);
+    let alias = world.mark.to_string();
+    let port =
+        rt::Port { hairpin: veth.hairpin.then_some(true), isolated: veth.isolated.then_some(true) };
+    let port = (port != rt::Port::default()).then_some(port);
+    rt::new_link(
+        batch,
+        rt::REQUEST,
+        &Link { name: Some(&veth.name), alias: Some(&alias), port, ..Link::default() },
+    );
+    // The answer tells the id that the host's namespace has given the pod's.
+    rt::get_link(batch, &veth.name);
+    let up = Link { name: Some(&veth.name), up: Some(true), ..Link::default() };
+    rt::new_link(batch, rt::REQUEST, &up);
+    Ok(())
+}
