@@ -36,7 +36,7 @@ const STARTS: &[(&str, &str)] = &[
     ("shim/image/src/registry/credentials.rs", "docker-credential-NAME, which keeps logins"),
     ("shim/image/src/engine.rs", "podman load and ctr images import, where no socket does it"),
     ("netsetup/src/front/ns/exec.rs", "ns exec becomes the program that the user names"),
-    ("netsetup/src/front/cni/delegate.rs", "address managers of others, as CNI has it"),
+    ("netsetup/src/front/cni/delegate.rs", "plugins of others, as CNI has it"),
 ];
 
 /// Ways to start a program.

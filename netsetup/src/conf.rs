@@ -21,6 +21,7 @@ mod allowlist;
 mod bond;
 mod bridge;
 mod call;
+mod chain;
 mod chained;
 mod host_local;
 mod interface;
@@ -47,6 +48,7 @@ pub use self::{
     bond::{Bond, BondMode},
     bridge::Bridge,
     call::{Args, Call, NAMES, call, call_by_names, decode, name_of, prev_of, type_of, version_of},
+    chain::{Called, Chain, Found, find_any},
     chained::{Firewall, LinkSettings, MarkBy, Portmap, Tuning, Vrf},
     host_local::HostLocal,
     interface::{

@@ -13,6 +13,7 @@ use podkeel_wire::rt::LinkInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::conf::Chain;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::NetnsId;
 use crate::names::Mark;
@@ -158,6 +159,9 @@ pub struct Attachment {
     pub plan: Plan,
     /// What `add` answered: a CNI result.
     pub result: Value,
+    /// The plugins that were called one by one so far, where some of them aren't ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Chain>,
 }
 
 impl Attachment {

@@ -14,6 +14,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use podkeel_netsetup::error::{Error, Kind, Result};
 use podkeel_netsetup::front::cli::{self as netsetup, RootFlags};
+use podkeel_netsetup::front::cni;
 use podkeel_netsetup::record::boot_id;
 use podkeel_netsetup::verbs::Context;
 
@@ -234,7 +235,7 @@ fn shim(roots: RootFlags, carried: Carried) -> Result<Shim> {
     let mask = nix::sys::signal::SigSet::thread_get_mask()
         .map_err(|e| Error::errno("read the signal mask", e as i32))?;
     Ok(Shim {
-        context: Context::new(roots.roots()),
+        context: Context { call: Some(cni::call), ..Context::new(roots.roots()) },
         boot: boot_id()?,
         mask,
         pause: carried.pause,

@@ -6,12 +6,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../common/by_hand.rs"]
+mod by_hand;
+
 mod bridge;
 mod call;
 mod chain;
 mod delegate;
 mod differ;
 mod firewall;
+mod foreign;
 mod front;
 mod gc;
 mod guard;

@@ -12,6 +12,7 @@
 //! cni   ADD and DEL of the bridge plugin
 //! gc    over a pod whose namespace has vanished
 //! macvlan, host-device, vxlan: add and del of the first and last pod, at every twelfth point
+//! a list with a plugin of others, which dies with netsetup: the same
 //! ```
 //!
 //! No exception is made when worlds are compared: forwarding is on beforehand, and what
@@ -34,7 +35,7 @@ mod common;
 mod call;
 mod scene;
 
-use common::{Kind, dirs, sh, worlds};
+use common::{Kind, dirs, scratch, sh, worlds};
 use scene::{Does, Scene, Series};
 
 const DUAL: &str = include_str!("../../oci-bundles/networks/dual.conflist");
@@ -133,6 +134,48 @@ fn vxlan() {
         {"host": "192.0.2.1", "subnets": ["10.77.0.0/24", "fd77::/64"]},
         {"host": "192.0.2.2", "subnets": ["10.78.0.0/24", "fd78::/64"]}]"#;
     add_and_del(plugin, "vxlan");
+}
+
+/// Somebody else's plugin: what it makes is what it writes down, and prevResult, the last
+/// key on stdin, is its result. The shell does it all itself, so that few calls are another program's.
+const THEIRS: &str = r#"#!/bin/sh
+case $CNI_COMMAND in
+ADD) echo there >FILE
+    read -r in
+    in=${in#*'"prevResult":'}
+    echo "${in%?}" ;;
+DEL) : >FILE ;;
+CHECK) read -r word <FILE && [ "$word" = there ] || exit 1 ;;
+esac
+"#;
+
+/// A list of our bridge and that plugin.
+fn mixed(does: Does) -> Scene {
+    sh("ip link add br-cni type bridge && ip link set br-cni up && \
+        ip addr add 10.77.0.1/24 dev br-cni");
+    let (dir, file) = (scratch().join("theirs"), dirs().leases.join("theirs"));
+    sh(&format!("mkdir -p {} {} && : >{}", dir.display(), dirs().leases.display(), file.display()));
+    let script = THEIRS.replace("FILE", &file.display().to_string());
+    std::fs::write(dir.join("theirs"), script).expect("a plugin");
+    sh(&format!("chmod 755 {}/theirs", dir.display()));
+    let list = r#"{"cniVersion": "1.0.0", "name": "net", "plugins": [
+        {"type": "bridge", "bridge": "br-cni", "isGateway": true, "ipMasq": true,
+         "ipam": {"type": "host-local", "subnet": "10.77.0.0/24"}},
+        {"type": "theirs"}]}"#;
+    std::fs::write(dirs().conf.join("net.conflist"), list).expect("a network list");
+    let dir = dir.display().to_string();
+    let attach = ["add", "net", "--netns", "/run/netns/web", "--plugin-dir", &dir];
+    let detach = ["del", "net", "--id", "web", "--plugin-dir", &dir];
+    Scene::new("net", does, &attach, &detach).skip().every(12)
+}
+
+#[test]
+fn a_list_with_a_plugin_of_others() {
+    let each = [Does::Attach, Does::Detach].map(|does| Series::BOTH.map(|series| (does, series)));
+    worlds(Kind::User, each.as_flattened(), |(does, series)| {
+        host();
+        mixed(does).run(series, &format!("a list with a plugin of others, {does:?}"));
+    });
 }
 
 fn sh_background(command: &str) -> u32 {

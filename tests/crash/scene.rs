@@ -24,6 +24,7 @@ use super::call::{Call, error_of, main_begins, runs_out_of_memory};
 use super::common::crash::{Harm, Part, Point, for_every_point_of};
 use super::common::dump::{Dump, diff, dump};
 use super::common::syscalls::Syscall;
+use super::common::trace::Follow;
 use super::common::{Ns, dirs, ns_add, ns_del, sh_out};
 
 const SIGABRT: i32 = libc::SIGABRT;
@@ -183,7 +184,8 @@ impl Scene {
         for_every_point_of(
             &Part { kill, fail, first: &first, every, passes_over: true },
             label,
-            &|| make.program(),
+            // What fails in a plugin of others is told, and theirs.
+            &|| make.program().follow(if fail { Follow::UntilExec } else { Follow::All }),
             &mut || scene.borrow_mut().prepare(),
             &mut |point| scene.borrow_mut().judge(point).err().into_iter().collect(),
         );

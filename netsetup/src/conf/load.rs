@@ -52,8 +52,15 @@ const LENGTH_MAX: u64 = 1 << 20;
 /// Errors: `Kind::Missing` naming the networks that there are and the directories
 /// that were looked in; otherwise as [`super::parse`].
 pub fn find(name_or_file: &str, roots: &Roots) -> Result<Network> {
+    let (text, source) = text_of(name_or_file, roots)?;
+    load(&text, source)
+}
+
+/// The same, unread.
+pub(super) fn text_of(name_or_file: &str, roots: &Roots) -> Result<(String, Source)> {
+    let file = |path: &Path| Ok((read_text(path)?, Source::File(path.to_owned())));
     if is_file_name(name_or_file) {
-        return load(Path::new(name_or_file));
+        return file(Path::new(name_or_file));
     }
     check_name(name_or_file)
         .map_err(|why| Error::input("find network", format!("{name_or_file:?} {why}")))?;
@@ -61,13 +68,13 @@ pub fn find(name_or_file: &str, roots: &Roots) -> Result<Network> {
     let mut broken = Vec::new();
     for candidate in candidates(roots) {
         match candidate.and_then(|path| Ok((name_in(&path)?, path))) {
-            Ok((name, path)) if name == name_or_file => return load(&path),
+            Ok((name, path)) if name == name_or_file => return file(&path),
             Ok(other) => seen.push(other),
             Err(error) => broken.push(error),
         }
     }
     if let Some((_, text)) = ALL.iter().find(|(name, _)| *name == name_or_file) {
-        return super::parse(text, Source::Builtin);
+        return Ok(((*text).to_owned(), Source::Builtin));
     }
     Err(missing(name_or_file, roots, seen, &broken))
 }
@@ -137,9 +144,10 @@ fn name_in(path: &Path) -> Result<String> {
     })
 }
 
-fn load(path: &Path) -> Result<Network> {
-    let list = parse_list(&read_text(path)?, Source::File(path.to_owned()))?;
-    if list.open_ended {
+/// Reads a list whose plugins are all ours.
+pub(super) fn load(text: &str, source: Source) -> Result<Network> {
+    let list = parse_list(text, source)?;
+    if let (true, Source::File(path)) = (list.open_ended, &list.network.source) {
         refuse_plugin_folder(path, &list.network.name)?;
     }
     Ok(list.network)
@@ -148,7 +156,7 @@ fn load(path: &Path) -> Result<Network> {
 /// libcni from 1.3 on takes more plugins of a list from files beside it,
 /// `<name>/*.conf`, unless the list says `loadOnlyInlinedPlugins`. Leaving them
 /// out silently would be another network than the one that was written down.
-fn refuse_plugin_folder(path: &Path, name: &str) -> Result<()> {
+pub(super) fn refuse_plugin_folder(path: &Path, name: &str) -> Result<()> {
     let folder = path.with_file_name(name);
     let Ok(entries) = fs::read_dir(&folder) else { return Ok(()) };
     if entries.flatten().any(|entry| entry.path().extension() == Some(OsStr::new("conf"))) {

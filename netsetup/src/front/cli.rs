@@ -5,14 +5,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::{Value, json};
 
-use super::{ns, oci, show};
-use crate::conf;
+use super::words::{AttachArgs, FormatArgs, NameArgs, check_words, container, pod, target};
+pub use super::words::{Format, WishArgs};
+use super::{chain, ns, oci, show};
+use crate::conf::{self, Chain, Found, Network};
 use crate::error::{Error, Kind, Result};
 use crate::record::Id;
-use crate::request::{Mac, Publish, SysctlSetting, Wishes, names};
+use crate::request::names;
 use crate::roots::Roots;
 use crate::verbs::{self, Context, Outcome, Target, Wanted};
 
@@ -99,97 +101,12 @@ enum Verb {
 }
 
 #[derive(Args, Debug)]
-struct AttachArgs {
-    #[command(flatten)]
-    name: NameArgs,
-    #[command(flatten)]
-    wishes: WishArgs,
-}
-
-#[derive(Args, Debug)]
-struct NameArgs {
-    /// A network's name, or the file of its list
-    network: String,
-    /// The pod's network namespace, as a path
-    #[arg(long, value_name = "PATH", conflicts_with = "pid")]
-    netns: Option<PathBuf>,
-    /// The pod's network namespace, by a process in it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
-    pid: Option<i32>,
-    /// Container id [default: the namespace's name, or net-INODE]
-    #[arg(long)]
-    id: Option<String>,
-    /// Interface in the pod
-    #[arg(long, default_value = "eth0")]
-    ifname: String,
-    #[command(flatten)]
-    format: FormatArgs,
-}
-
-/// What a caller asks for beyond the network's list.
-#[derive(Args, Clone, Debug, Default)]
-pub struct WishArgs {
-    /// Publish a port: [hostIP:]hostPort:containerPort[/udp]; ranges too
-    #[arg(short = 'p', long = "publish", value_name = "SPEC")]
-    publish: Vec<String>,
-    /// Address to have
-    #[arg(long, value_name = "ADDRESS")]
-    ip: Vec<std::net::IpAddr>,
-    /// Link-layer address to have
-    #[arg(long, value_name = "MAC")]
-    mac: Option<String>,
-    /// Sysctl of the pod's network, KEY=VALUE
-    #[arg(long, value_name = "KEY=VALUE")]
-    sysctl: Vec<String>,
-}
-
-impl WishArgs {
-    /// Parses them all.
-    pub fn wishes(&self) -> Result<Wishes> {
-        let mac = self.mac.as_deref().map(|text| {
-            let mac: std::result::Result<Mac, String> = text.parse();
-            mac.and_then(Mac::unicast)
-                .map_err(|why| Error::input(format!("use {text:?} as --mac"), why))
-        });
-        Ok(Wishes {
-            networks: Vec::new(),
-            ports: Publish::parse_all(self.publish.iter().map(String::as_str))?,
-            ips: self.ip.clone(),
-            mac: mac.transpose()?,
-            sysctls: self.sysctl.iter().map(|s| SysctlSetting::parse(s)).collect::<Result<_>>()?,
-        })
-    }
-}
-
-#[derive(Args, Debug)]
 struct GcArgs {
     /// Only say what would be taken away, and why
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     format: FormatArgs,
-}
-
-#[derive(Args, Clone, Copy, Debug)]
-pub(super) struct FormatArgs {
-    /// How to print the answer [default: json for add, table for all else]
-    #[arg(long, value_enum)]
-    format: Option<Format>,
-}
-
-/// How an answer is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-}
-
-impl FormatArgs {
-    pub(super) fn or(self, default: Format) -> Format {
-        self.format.unwrap_or(default)
-    }
 }
 
 /// Runs netsetup with these words. Returns the exit code. `out` gets the
@@ -210,7 +127,8 @@ pub fn run(
             return 0;
         }
     };
-    let context = Context::new(cli.roots.roots());
+    let mut context = Context::new(cli.roots.roots());
+    context.call = Some(super::cni::call);
     // A program that takes netsetup's place gets the signals as they came.
     let rolls_back = !matches!(&cli.verb, Verb::Ns(args) if args.is_exec());
     for signal in [libc::SIGINT, libc::SIGTERM].into_iter().filter(|_| rolls_back) {
@@ -252,7 +170,10 @@ fn add(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<i32> {
-    let (wanted, target) = wanted(context, args)?;
+    let (wanted, target) = match find(context, args)? {
+        Found::Ours(network) => wanted(context, args, *network)?,
+        Found::Mixed(list) => return chain::add(context, args, list, out),
+    };
     let added = match verbs::add(context, &wanted, target)? {
         Outcome::Added(added) => added,
         Outcome::Already(there) => {
@@ -283,7 +204,10 @@ fn explain(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<i32> {
-    let (wanted, target) = wanted(context, args)?;
+    let (wanted, target) = match find(context, args)? {
+        Found::Ours(network) => wanted(context, args, *network)?,
+        Found::Mixed(list) => return chain::explain(args, list, out),
+    };
     let prepared = verbs::explain(context, &wanted, target)?;
     warn(err, &prepared.warnings);
     match args.name.format.or(Format::Table) {
@@ -294,8 +218,16 @@ fn explain(
 }
 
 fn del(context: &Context, args: &NameArgs, out: &mut dyn Write) -> Result<i32> {
-    let id = name(context, args)?;
-    let deleted = verbs::del(context, &id)?;
+    let (id, list) = name(context, args)?;
+    let deleted = match (verbs::chain::whole(context, &id), list) {
+        (Some(whole), _) => verbs::del(context, &whole)?,
+        (None, Some(list)) => {
+            let netns = target(args).ok().flatten().map(|target| target.netns.path);
+            verbs::chain::del_unrecorded(context, &list, &id, &netns.unwrap_or_default())?;
+            verbs::Deleted::Absent
+        }
+        (None, None) => verbs::del(context, &id)?,
+    };
     if args.format.or(Format::Table) == Format::Json {
         print_json(
             out,
@@ -306,7 +238,11 @@ fn del(context: &Context, args: &NameArgs, out: &mut dyn Write) -> Result<i32> {
 }
 
 fn check(context: &Context, args: &NameArgs, out: &mut dyn Write) -> Result<i32> {
-    let checked = verbs::check(context, &name(context, args)?)?;
+    let (id, _) = name(context, args)?;
+    if let Some(whole) = verbs::chain::whole(context, &id) {
+        return chain::check(context, &whole, args.format, out);
+    }
+    let checked = verbs::check(context, &id)?;
     match args.format.or(Format::Table) {
         Format::Json => print_json(out, &show::checked_json(&checked))?,
         Format::Table => print(out, &show::checked(&checked))?,
@@ -342,14 +278,14 @@ fn map(context: &Context, format: FormatArgs, out: &mut dyn Write) -> Result<i32
     Ok(0)
 }
 
-fn wanted(context: &Context, args: &AttachArgs) -> Result<(Wanted, Target)> {
-    let network = conf::find(&args.name.network, &context.roots)?;
+/// The network, by its name or file.
+fn find(context: &Context, args: &AttachArgs) -> Result<Found> {
+    conf::find_any(&args.name.network, &context.roots, &args.name.plugin_path()?)
+}
+
+fn wanted(context: &Context, args: &AttachArgs, network: Network) -> Result<(Wanted, Target)> {
     let wishes = args.wishes.wishes()?;
-    check_words(&args.name)?;
-    let Some(target) = target(&args.name)? else {
-        return Err(Error::input("find the pod", "neither --netns nor --pid is given"));
-    };
-    let container = container(context, &args.name, Some(&target))?;
+    let (target, container) = pod(context, &args.name)?;
     let ifname = args.name.ifname.clone();
     Ok((
         Wanted {
@@ -365,11 +301,14 @@ fn wanted(context: &Context, args: &AttachArgs) -> Result<(Wanted, Target)> {
     ))
 }
 
-/// An attachment by name: its namespace may be long gone.
-fn name(context: &Context, args: &NameArgs) -> Result<Id> {
+/// An attachment by name: its namespace may be long gone. And its network's list, where
+/// that has plugins of others.
+fn name(context: &Context, args: &NameArgs) -> Result<(Id, Option<Chain>)> {
     check_words(args)?;
-    let network = match conf::find(&args.network, &context.roots) {
-        Ok(network) => network.name,
+    let mut list = None;
+    let network = match conf::find_any(&args.network, &context.roots, &args.plugin_path()?) {
+        Ok(Found::Ours(network)) => network.name,
+        Ok(Found::Mixed(chain)) => list.insert(chain).name.clone(),
         // The list may be gone too: then the name is all there is, and all it takes.
         Err(e) if e.kind == Kind::Missing && names::check_name(&args.network).is_ok() => {
             args.network.clone()
@@ -377,54 +316,7 @@ fn name(context: &Context, args: &NameArgs) -> Result<Id> {
         Err(e) => return Err(e),
     };
     let container = container(context, args, target(args).ok().flatten().as_ref())?;
-    Ok(Id { network, container, ifname: args.ifname.clone(), part: String::new() })
-}
-
-fn check_words(args: &NameArgs) -> Result<()> {
-    names::check_ifname(&args.ifname)
-        .map_err(|why| Error::input(format!("use {:?} as --ifname", args.ifname), why))?;
-    match &args.id {
-        Some(id) => {
-            names::check_name(id).map_err(|why| Error::input(format!("use {id:?} as --id"), why))
-        }
-        None => Ok(()),
-    }
-}
-
-fn target(args: &NameArgs) -> Result<Option<Target>> {
-    match (&args.netns, args.pid) {
-        (Some(path), _) => Target::of_path(path).map(Some),
-        (None, Some(pid)) => Target::of_process(pid).map(Some),
-        (None, None) => Ok(None),
-    }
-}
-
-/// The container's id: what is said; else the name under which `ip netns`
-/// knows the namespace; else its inode number, as lsns shows it.
-fn container(context: &Context, args: &NameArgs, target: Option<&Target>) -> Result<String> {
-    if let Some(id) = &args.id {
-        return Ok(id.clone());
-    }
-    if let Some(path) = &args.netns {
-        let dirs =
-            [context.roots.netns.as_path(), Path::new("/run/netns"), Path::new("/var/run/netns")];
-        let named = path.parent().is_some_and(|parent| dirs.contains(&parent));
-        if let Some(name) = path.file_name().filter(|_| named) {
-            let name = name.to_string_lossy().into_owned();
-            return match names::check_name(&name) {
-                Ok(()) => Ok(name),
-                Err(why) => Err(Error::input(format!("use {name:?} as container id"), why)
-                    .hint("give one with --id")),
-            };
-        }
-    }
-    match target {
-        Some(target) => Ok(format!("net-{}", target.netns.inode)),
-        None => Err(Error::input(
-            "find the attachment",
-            "the namespace isn't there, and no --id says which it was",
-        )),
-    }
+    Ok((Id { network, container, ifname: args.ifname.clone(), part: String::new() }, list))
 }
 
 pub(super) fn warn(err: &mut dyn Write, warnings: &[String]) {

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::cli::{Format, FormatArgs, print, print_json, warn};
+use super::cli::{print, print_json, warn};
 use super::show;
+use super::words::{Format, FormatArgs};
 use crate::error::Result;
 use crate::pins::State;
 use crate::roots::Roots;

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use clap::Args;
 use oci_spec::runtime::{ContainerState, State};
 
-use super::cli::WishArgs;
+use super::words::WishArgs;
 use crate::conf;
 use crate::error::{Error, Kind, Result};
 use crate::record::Id;

@@ -352,6 +352,7 @@ fn describe(
         wishes: wanted.wishes.clone(),
         plan: prepared.plan.clone(),
         result: prepared.result.to_json(CNI_VERSION)?,
+        chain: None,
     })
 }
 

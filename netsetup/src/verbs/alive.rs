@@ -117,7 +117,8 @@ pub(super) fn has_its_namespace(attachment: &Attachment) -> bool {
     is_at(&attachment.netns.path, attachment) || attachment.process.is_some_and(|p| p.lives())
 }
 
-fn is_at(path: &Path, attachment: &Attachment) -> bool {
+/// Whether the attachment's namespace is at this path.
+pub(super) fn is_at(path: &Path, attachment: &Attachment) -> bool {
     let Ok(netns) = Netns::open(path) else { return false };
     if netns.inode != attachment.netns.inode {
         return false;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use podkeel_keep::{self as keep, Lock, Record, Wait};
 
-use super::alive;
 use super::sweep::{self, Known};
 use super::{Context, PATIENCE};
+use super::{alive, chain};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::{Netns, Rtnl};
 use crate::plan::{Part, Pod, World, undo};
@@ -103,6 +103,10 @@ pub(super) fn take_down(context: &Context, id: &Id, mut record: Record) -> Resul
         }
         Read::Whole(mut attachment) => {
             note_deleting(&mut attachment, &mut record);
+            let called = chain::undo(context, &attachment);
+            if !called.is_empty() {
+                return Ok(called);
+            }
             let pod = reopen_pod(&attachment)?;
             let mut world = World::new(Rtnl::open()?, pod, attachment.mark.clone());
             release_all(context, &mut world, &attachment, &[], None)

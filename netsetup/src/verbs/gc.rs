@@ -12,7 +12,7 @@ use podkeel_keep::{self as keep, Record, Wait};
 
 use super::alive::{Use, in_use};
 use super::sweep::Marked;
-use super::{Context, del};
+use super::{Context, chain, del};
 use crate::conf;
 use crate::error::{Error, Result};
 use crate::ipam;
@@ -75,7 +75,10 @@ fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
     let boot = boot_id()?;
     let net = context.roots.net();
     let others: Vec<Attachment> = record::whole(&context.roots)?;
-    for relative in keep::list(&net).map_err(|e| kept("list records", &e))? {
+    let mut all = keep::list(&net).map_err(|e| kept("list records", &e))?;
+    // A list takes the records of our plugins in it along.
+    all.sort_by_key(|relative| !chain::is_whole(relative));
+    for relative in all {
         let name = relative.with_extension("").display().to_string();
         let record = match Record::open_locked(&net, &relative, Wait::No) {
             Ok(record) => record,

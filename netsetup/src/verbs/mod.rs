@@ -2,6 +2,7 @@
 
 mod add;
 mod alive;
+pub mod chain;
 mod check;
 mod del;
 pub mod gc;
@@ -46,12 +47,14 @@ pub struct Context {
     pub roots: Roots,
     /// The signal that asks for an end, or 0. Whoever sets it gets a rollback.
     pub signal: Arc<AtomicUsize>,
+    /// How plugins of a list are called one by one; `None` where that isn't to be.
+    pub call: Option<chain::Caller>,
 }
 
 impl Context {
     /// A context that no signal interrupts.
     pub fn new(roots: Roots) -> Context {
-        Context { roots, signal: Arc::default() }
+        Context { roots, signal: Arc::default(), call: None }
     }
 
     /// Where the holders of what this namespace's attachments share are.

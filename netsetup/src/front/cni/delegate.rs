@@ -1,9 +1,10 @@
-//! Address managers of others: programs in CNI_PATH, run as the specification says.
+//! Plugins of others: programs in CNI_PATH, run as the specification says. Address managers
+//! that a plugin of ours is told to ask, and those of lists that netsetup calls by hand.
 //!
 //! A name that could lead out of CNI_PATH is refused (CVE-2021-20206). What such a
 //! program says when it fails is handed on word for word.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -36,30 +37,34 @@ pub(super) fn run(kind: &str, verb: &str, input: &Input, stdin: &str) -> Result<
         // One that doesn't read it all may be right, or says what is wrong itself.
         let _ = pipe.write_all(stdin.as_bytes());
     }
-    let output = child.wait_with_output().map_err(|e| fail(e.to_string()))?;
-    let answer: Option<Value> = serde_json::from_slice(&output.stdout).ok();
-    if !output.status.success() {
+    // wait_with_output() panics where the pipe can't be read.
+    let mut stdout = Vec::new();
+    let read = child.stdout.take().map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut stdout));
+    let status = child.wait().map_err(|e| fail(e.to_string()))?;
+    read.map_err(|e| fail(format!("read what it printed: {e}")))?;
+    let answer: Option<Value> = serde_json::from_slice(&stdout).ok();
+    if !status.success() {
         let is_error =
             answer.as_ref().is_some_and(|a| a.get("code").is_some() || a.get("msg").is_some());
         return Err(match is_error {
-            true => Failure::Theirs(output.stdout),
+            true => Failure::Theirs(stdout),
             false => {
-                let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-                fail(format!("it ended with {}", output.status)).details(said)
+                let said = String::from_utf8_lossy(&stdout).trim().to_owned();
+                fail(format!("it ended with {status}")).details(said)
             }
         });
     }
     match answer {
         Some(value) => Ok(value),
-        None if output.stdout.iter().all(u8::is_ascii_whitespace) => Ok(Value::Null),
+        None if stdout.iter().all(u8::is_ascii_whitespace) => Ok(Value::Null),
         None => Err(fail("what it printed is no JSON".into())),
     }
 }
 
 /// The program of a plugin: the first file of its name.
-fn find(kind: &str, path: &str) -> Result<PathBuf, Failure> {
+pub(super) fn find(kind: &str, path: &str) -> Result<PathBuf, Failure> {
     if check_name(kind).is_err() {
-        let why = format!("ipam.type: {kind:?} cannot be a plugin's name");
+        let why = format!("type {kind:?} cannot be a plugin's name");
         return Err(Failure::new(code::CONFIG, why));
     }
     let dirs = path.split(':').filter(|dir| !dir.is_empty());

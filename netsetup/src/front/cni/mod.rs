@@ -15,9 +15,13 @@
 //! CNI_PATH that `delegate` runs. Each plugin of a chain is a part of its own: it has its
 //! own record and takes away what it made, in whatever order, and once more if asked again.
 //!
+//! `called` is the other side: netsetup by hand calls the plugins of a list one by one, ours
+//! in its own process.
+//!
 //! Environment, stdin, stdout and stderr are arguments: nothing here is taken from the
 //! process. Source: the CNI specification (SPEC.md) 1.1.0.
 
+mod called;
 mod chain;
 mod delegate;
 mod env;
@@ -32,6 +36,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use self::called::{call, program_of};
 pub use self::env::{Environment, NAMES, Process};
 use self::{
     env::{Input, Verb},
@@ -81,7 +86,7 @@ pub fn run(
         return 0;
     }
     let mut read = Seen::default();
-    let (answer, ended) = match serve(name, env, stdin, err, &mut read) {
+    let (answer, ended) = match serve(None, name, env, stdin, err, &mut read) {
         Ok(answer) => (answer, 0),
         Err(failure) => (Some(failure.to_answer(read.version.as_deref())), 1),
     };
@@ -113,11 +118,13 @@ fn take_back(name: Option<&'static str>, env: &dyn Environment, read: &Seen, err
     if env.get("CNI_COMMAND").as_deref() == Some("ADD") {
         let del = env::Instead { env, command: "DEL" };
         // What stays is the runtime's to delete: it was told of a failure.
-        let _ = serve(name, &del, &mut read.text.as_bytes(), err, &mut Seen::default());
+        let _ = serve(None, name, &del, &mut read.text.as_bytes(), err, &mut Seen::default());
     }
 }
 
+/// One call, in this context, or in one that the environment and the process's signals make.
 fn serve(
+    given: Option<&Context>,
     name: Option<&'static str>,
     env: &dyn Environment,
     stdin: &mut dyn Read,
@@ -144,15 +151,21 @@ fn serve(
         }
         read => read?,
     };
+    let context = given.cloned().unwrap_or_else(own_context);
+    let work =
+        Work { context: &context, kind, input: &input, stdin: text, value: &value, call, err };
+    work.serve()
+}
+
+/// The context of a process that is a plugin.
+fn own_context() -> Context {
     let context = Context::new(Roots::from_env());
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // Where it can't be had, the signal's default stays: death, and then DEL or gc.
         let _ =
             signal_hook::flag::register_usize(signal, Arc::clone(&context.signal), signal as usize);
     }
-    let work =
-        Work { context: &context, kind, input: &input, stdin: text, value: &value, call, err };
-    work.serve()
+    context
 }
 
 fn read_call(value: &Value, kind: &'static str, input: &Input) -> Result<Call, Failure> {
