@@ -48,10 +48,11 @@ const START_CODEGEN: [&str; 3] = ["relocation-model=pie", "relro-level=off", "lt
 /// How the carried programs are compiled, in development builds too: as the release
 /// profile in Cargo.toml, with what `.cargo/static-rustc` adds, compiles
 /// `target/release/pause`.
-const PAUSE_CODEGEN: [&str; 7] = [
+const PAUSE_CODEGEN: [&str; 8] = [
     "panic=abort",
     "opt-level=z",
     "relocation-model=static",
+    "llvm-args=-min-jump-table-entries=1000",
     "lto=fat",
     "codegen-units=1",
     "strip=symbols",

@@ -32,7 +32,6 @@ mod words;
 use crate::name::Name;
 use crate::sys::{self, Caught, ECHILD, SIGCHLD, Set, Stack, Status, Str, Words, set};
 pub(crate) use child::run as child;
-use others::Others;
 use say::say;
 pub(crate) use words::Wishes;
 
@@ -65,8 +64,6 @@ pub(crate) struct Job<'a> {
     mask: Set,
     /// Whether SIGCHLD was ignored.
     ignored_chld: bool,
-    /// Whether it leads a process group of its own.
-    own_group: bool,
     /// A terminal in whose foreground the init is; -1 is none.
     terminal: i32,
 }
@@ -80,31 +77,47 @@ struct Init<'a> {
     signals: Set,
     /// The terminal that was handed over; -1 is none.
     terminal: i32,
-    /// Where the others are, once the child has ended.
-    others: Option<Others>,
+    /// Who is left to wait for.
+    left: Left,
     /// How the child has ended.
-    ended: Option<Status>,
+    status: Status,
+    /// How often it was told that a child has ended.
+    ends: u32,
+    /// Whether it still looks for zombies that others leave.
+    looks: bool,
+}
+
+/// Who is left to wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// The child.
+    Child,
+    /// It has ended; all others.
+    Others,
+    /// Nobody.
+    Nobody,
 }
 
 /// Runs the command, and returns the exit code.
 #[inline(never)]
-pub(crate) fn main(name: Name, stack: Stack) -> u8 {
-    let mut wishes = Wishes::new(name, stack.args());
+pub(crate) fn main((name, called): (Name, Str<'static>), stack: Stack) -> u8 {
+    let mut wishes = Wishes::new(name, called, stack.args());
     match wishes.read(stack.environment()) {
-        Ok(()) if wishes.pause() => return crate::pause(stack),
-        Ok(()) => {}
-        Err(code) => return code,
+        Some(()) if wishes.pause() => return crate::pause(stack),
+        Some(()) => {}
+        None => return wishes.code,
     }
     // Signals that hit a tini or a catatonit itself hit this one.
-    let signals = match name {
-        Name::Tini | Name::Catatonit => !FAULTS,
-        Name::Pause | Name::DumbInit => !0,
-    };
-    let (Ok(mask), Ok(ignored_chld)) = (sys::swap_mask(&signals), sys::by_default(SIGCHLD)) else {
-        say(name, c"cannot block signals", NOTHING, 0);
+    let own = u64::from(matches!(name, Name::Tini | Name::Catatonit));
+    let signals = !(own * FAULTS);
+    let mut mask = 0;
+    let blocked = sys::swap_mask(&signals, &mut mask);
+    let (Ok(()), Ok(ignored_chld)) = (blocked, sys::by_default(SIGCHLD)) else {
+        say(&wishes, c"cannot block signals", NOTHING, 0);
         return 1;
     };
-    prepare(&wishes);
+    let pid = sys::getpid();
+    prepare(&wishes, pid);
 
     let terminal = if wishes.session() {
         leave_terminal(&signals);
@@ -115,36 +128,37 @@ pub(crate) fn main(name: Name, stack: Stack) -> u8 {
     let job = Job {
         wishes: &wishes,
         environment: stack.environment(),
-        pid: sys::getpid(),
+        pid,
         mask: if name == Name::DumbInit { 0 } else { mask },
         ignored_chld,
-        own_group: name != Name::DumbInit,
         terminal,
     };
     let child = match sys::spawn(&job) {
         Ok(child) => child,
         Err(errno) => {
-            say(name, c"cannot start a process: !", NOTHING, errno);
+            say(&wishes, c"cannot start a process: !", NOTHING, errno);
             return 1;
         }
     };
     sys::change_directory(sys::ROOT);
     keep_only(terminal);
-    Init { wishes: &wishes, child, signals, terminal, others: None, ended: None }.attend()
+    let looks = pid == 1 && !wishes.quiet();
+    let (wishes, left, status) = (&wishes, Left::Child, Status::exited(0));
+    Init { wishes, child, signals, terminal, left, status, ends: 0, looks }.attend()
 }
 
 /// Sees to it that orphans and the parent's end get here.
-fn prepare(wishes: &Wishes) {
+fn prepare(wishes: &Wishes, pid: i32) {
     if wishes.parent_death > 0 && sys::parent_death_signal(wishes.parent_death).is_err() {
-        say(wishes.name, c"the parent's end will not be told", NOTHING, 0);
+        say(wishes, c"the parent's end will not be told", NOTHING, 0);
     }
-    if sys::getpid() == 1 {
+    if pid == 1 {
         return;
     }
     let adopts = wishes.adopt() && sys::adopt_orphans().is_ok();
     if !adopts && wishes.name != Name::DumbInit && !wishes.quiet() {
-        let text = c"neither process 1 nor a subreaper (-s): orphans will be reaped by others";
-        say(wishes.name, text, NOTHING, 0);
+        let text = c"neither process 1 nor a subreaper (-s): orphans go to others";
+        say(wishes, text, NOTHING, 0);
     }
 }
 
@@ -182,36 +196,35 @@ fn keep_only(terminal: i32) {
 impl Init<'_> {
     /// Waits and does what is to be done until it is over; returns the exit code.
     fn attend(mut self) -> u8 {
-        loop {
-            match sys::wait_signal(&self.signals) {
-                Ok(caught) if caught.signal == SIGCHLD => self.reap(&caught),
-                Ok(caught) => self.pass_on(&caught),
+        let mut caught = Caught::NOTHING;
+        while self.left != Left::Nobody {
+            match sys::wait_signal(&self.signals, &mut caught) {
+                Ok(SIGCHLD) => self.reap(&caught),
+                Ok(signal) => self.pass_on(signal, &caught),
                 Err(sys::EINTR) => {}
                 Err(_) => self.wait_without_signals(),
             }
-            if let Some(code) = self.over() {
-                return code;
-            }
         }
+        self.wishes.exit_code(self.status.code())
     }
 
-    /// The exit code, if nothing is left to wait for.
-    fn over(&mut self) -> Option<u8> {
-        let status = self.ended?;
-        let waits = self.others.as_ref().is_some_and(|others| !others.gone);
-        (!waits).then(|| self.wishes.exit_code(status.code()))
+    /// Looks for zombies that are nobody's but their parent's, until one was found.
+    fn look(&mut self) {
+        if self.looks && self.left == Left::Child {
+            self.looks = !others::told_of_neglect(self.wishes);
+        }
     }
 
     /// Where the kernel lets nobody wait for signals: the child's end can be waited for.
     fn wait_without_signals(&mut self) {
-        match sys::wait_for(self.child) {
-            Ok((_, status)) => self.end(status),
+        match sys::wait_for(self.child, &mut self.status) {
+            Ok(_) => self.end(),
             Err(sys::EINTR) => {}
             // Neither can be waited for: the pod is better off without this init.
             Err(_) => {
-                say(self.wishes.name, c"cannot wait for anything", NOTHING, 0);
-                self.others = None;
-                self.ended = Some(Status::exited(1));
+                say(self.wishes, c"cannot wait for anything", NOTHING, 0);
+                self.left = Left::Nobody;
+                self.status = Status::exited(1);
             }
         }
     }
@@ -219,59 +232,68 @@ impl Init<'_> {
     /// Collects all that has ended. `caught` is the signal that told so.
     fn reap(&mut self, caught: &Caught) {
         let options = if self.terminal >= 0 { sys::WUNTRACED } else { 0 };
+        let mut status = Status::exited(0);
         loop {
-            match sys::collect(options) {
-                Ok((0, _)) => return,
-                Ok((pid, status)) if pid == self.child => match status.stopped() {
+            match sys::collect(options, &mut status) {
+                Ok(0) => break,
+                Ok(pid) if pid == self.child => match status.stopped() {
                     Some(signal) => self.stop_too(signal),
-                    None => self.end(status),
+                    None => {
+                        self.status = status;
+                        self.end();
+                    }
                 },
-                Ok((pid, _)) => {
+                Ok(pid) => {
                     if self.wishes.warn() {
-                        say(self.wishes.name, c"reaped zombie process with pid=#", NOTHING, pid);
+                        say(self.wishes, c"reaped zombie process with pid=#", NOTHING, pid);
                     }
                 }
                 Err(ECHILD) => {
-                    self.others.iter_mut().for_each(|others| others.gone = true);
-                    return;
+                    self.left = Left::Nobody;
+                    break;
                 }
                 // It may not be asked for; but the signal says how it was.
                 Err(_) => {
-                    let known = Status::told(caught).filter(|_| caught.pid == self.child);
-                    known.into_iter().for_each(|status| self.end(status));
-                    return;
+                    if caught.pid() == self.child
+                        && let Some(status) = Status::told(caught)
+                    {
+                        self.status = status;
+                        self.end();
+                    }
+                    break;
                 }
             }
+        }
+        self.ends += 1;
+        if self.ends.is_power_of_two() || caught.code() <= 0 {
+            self.look();
         }
     }
 
     /// The child has ended; what is to be done about the others.
-    fn end(&mut self, status: Status) {
+    fn end(&mut self) {
         let wishes = self.wishes;
         if wishes.verbose() {
-            say(wishes.name, c"the command has ended with #", NOTHING, status.code());
+            say(wishes, c"the command has ended with #", NOTHING, self.status.code());
         }
-        self.ended = Some(status);
+        self.left = Left::Nobody;
         if wishes.wait_all() || wishes.grace > 0 {
-            let others = Others::of(self.child);
+            self.left = Left::Others;
             if !wishes.wait_all() {
-                others.signal(sys::SIGTERM);
+                others::signal(self.wishes, self.child, sys::SIGTERM);
                 sys::alarm(wishes.grace);
             }
-            self.others = Some(others);
         } else if wishes.name == Name::DumbInit {
             self.send(sys::SIGTERM);
         }
     }
 
     /// Passes a signal on.
-    fn pass_on(&mut self, caught: &Caught) {
-        let signal = caught.signal;
+    fn pass_on(&mut self, signal: i32, caught: &Caught) {
+        self.look();
         let wishes = self.wishes;
-        if signal == SIGALRM && caught.code > 0 && wishes.grace > 0 {
-            let others = Others::of(self.child);
-            others.kill();
-            return;
+        if signal == SIGALRM && caught.code() > 0 && wishes.grace > 0 {
+            return others::signal(self.wishes, self.child, sys::SIGKILL);
         }
         let kept = match wishes.name {
             Name::Tini => matches!(signal, SIGTTIN | SIGTTOU),
@@ -289,7 +311,7 @@ impl Init<'_> {
         }
         self.send(signal);
         if wishes.name == Name::DumbInit && matches!(signal, SIGTSTP | SIGTTIN | SIGTTOU) {
-            let _ = sys::kill(sys::getpid(), SIGSTOP);
+            sys::stop();
         }
     }
 
@@ -305,14 +327,14 @@ impl Init<'_> {
         if to == 0 {
             return;
         }
-        if let Some(others) = &self.others {
-            return others.signal(to);
+        if self.left == Left::Others {
+            return others::signal(self.wishes, self.child, to);
         }
         let target = if wishes.group() { -self.child } else { self.child };
         let sent = sys::kill(target, to);
         if wishes.verbose() {
             let not = Str::new(if sent.is_ok() { c"" } else { c" not" });
-            say(wishes.name, c"signal # was$ sent", not, to);
+            say(wishes, c"signal # was$ sent", not, to);
         }
     }
 
@@ -320,7 +342,7 @@ impl Init<'_> {
     /// started it to see. As PID 1 it can't be; who is outside continues the child.
     fn stop_too(&self, signal: i32) {
         if matches!(signal, SIGTSTP | SIGTTIN | SIGTTOU) {
-            let _ = sys::kill(sys::getpid(), SIGSTOP);
+            sys::stop();
         }
     }
 

@@ -96,7 +96,7 @@ static STOP: sys::Set = sys::set(SIGINT) | sys::set(SIGTERM);
 fn main(stack: sys::Stack) -> u8 {
     match name::asked(&stack) {
         None => pause(stack),
-        Some(name) => init::main(name, stack),
+        Some(asked) => init::main(asked, stack),
     }
 }
 
@@ -108,7 +108,7 @@ fn pause(stack: sys::Stack) -> u8 {
         return 0;
     }
 
-    if sys::block_only(&STOP).is_err() {
+    if sys::swap_mask(&STOP, &mut 0).is_err() {
         return 1;
     }
     if sys::getpid() != 1 {

@@ -11,27 +11,24 @@ pub(crate) enum Name {
     Catatonit,
 }
 
-/// The init that is asked for; none for a pause that only holds a pod.
+/// The init that is asked for, and the word that pause is called by; none for a pause that only holds a pod.
 ///
 /// Words that pause doesn't know mean nothing to it, as to the Kubernetes pause: only
 /// `--` makes it an init, and help and `--version` are what an init has.
-pub(crate) fn asked(stack: &Stack) -> Option<Name> {
+pub(crate) fn asked(stack: &Stack) -> Option<(Name, Str<'static>)> {
     let mut args = stack.args();
-    let mut name = args.next()?;
-    let mut path = name;
-    while !path.is_empty() {
-        let slash = path.first() == b'/';
-        path = path.rest();
-        name = if slash { path } else { name };
-    }
+    let path = args.next()?;
+    let name = path.behind_last(b'/').unwrap_or(path);
     let names = c"tini tini-static docker-init dumb-init catatonit podman-init";
-    match name.place_in(Str::new(names)).0 {
-        0..=2 => Some(Name::Tini),
-        3 => Some(Name::DumbInit),
-        4 | 5 => Some(Name::Catatonit),
+    let asked = match name.place_in(Str::new(names)).0 {
+        0..=2 => Name::Tini,
+        3 => Name::DumbInit,
+        4 | 5 => Name::Catatonit,
         _ => {
             let flags = Str::new(c"-- -h --help --version");
-            args.any(|arg| arg.place_in(flags).0 < 4).then_some(Name::Pause)
+            args.find(|arg| arg.place_in(flags).0 < 4)?;
+            Name::Pause
         }
-    }
+    };
+    Some((asked, name))
 }

@@ -13,11 +13,13 @@
 #[cfg_attr(target_arch = "aarch64", path = "arch/aarch64.rs")]
 mod arch;
 mod memory;
+mod proc;
 mod process;
 mod stack;
 mod text;
 
 use arch::{nr, syscall1, syscall2, syscall3, syscall4, syscall5};
+pub(crate) use proc::*;
 pub(crate) use process::*;
 pub(crate) use stack::{Stack, Words};
 pub(crate) use text::{Room, Str, Text};
@@ -54,28 +56,31 @@ pub(crate) type Set = u64;
 /// What a system call gave: its value, or the errno.
 pub(crate) type Result<T = ()> = core::result::Result<T, i32>;
 
+/// What the kernel reads: first the action that ignores a signal, SIG_IGN and no more; and
+/// behind this one word all that is nothing. Each in a place of its own would be a larger
+/// file.
+static WORDS: [usize; 1 + 32 / size_of::<usize>()] = {
+    let mut words = [0; _];
+    words[0] = SIG_IGN;
+    words
+};
+
+/// Whatever is nothing: no time, no capabilities, the default action.
+fn zeros() -> usize {
+    (&raw const WORDS).wrapping_byte_add(size_of::<usize>()) as usize
+}
+
 /// The set that holds one signal.
 pub(crate) const fn set(signal: i32) -> Set {
     1 << (signal - 1)
 }
 
-/// Blocks the signals of `set` and no others: rt_sigprocmask(2), SIG_SETMASK.
-pub(crate) fn block_only(set: &'static Set) -> Result {
-    const SIG_SETMASK: usize = 2;
-    // SAFETY: the kernel reads the 8 bytes of `set`; a null old set is allowed.
-    let value = unsafe {
-        syscall4(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const *set as usize, 0, size_of::<Set>())
-    };
-    check(value).map(drop)
-}
-
 /// Ignores a signal: rt_sigaction(2) with SIG_IGN.
 pub(crate) fn ignore(signal: i32) -> Result {
-    /// The kernel's `struct sigaction`: handler, flags, restorer, mask; on some CPUs in
-    /// another order behind the handler. The mask has 8 bytes everywhere.
-    static ACTION: [usize; 5] = [SIG_IGN, 0, 0, 0, 0];
-    let action = &raw const ACTION as usize;
-    // SAFETY: the kernel reads at most the 40 bytes of the action; null for the
+    // The kernel's `struct sigaction`: handler, flags, restorer, mask; on some CPUs in
+    // another order behind the handler. The mask has 8 bytes everywhere.
+    let action = &raw const WORDS as usize;
+    // SAFETY: the kernel reads at most the 32 bytes of the action; null for the
     // old one is allowed. An ignored signal runs no code, so no restorer is needed.
     let value = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, action, 0, size_of::<Set>()) };
     check(value).map(drop)
@@ -110,13 +115,11 @@ pub(crate) fn no_new_privs() -> Result {
 pub(crate) fn drop_capabilities() -> Result {
     /// `struct __user_cap_header_struct`: _LINUX_CAPABILITY_VERSION_3, self.
     static HEADER: [u32; 2] = [0x2008_0522, 0];
-    /// Two `struct __user_cap_data_struct`: the low 32 capabilities, the high 32.
-    static NONE: [u32; 6] = [0; 6];
-    // SAFETY: the kernel reads the 24 bytes that version 3 stands for. It writes
+    // SAFETY: the kernel reads the 24 bytes that version 3 stands for, two `struct
+    // __user_cap_data_struct` for the low and the high 32 capabilities. It writes
     // to the header only to correct an unknown version, and 3 is known since
     // Linux 2.6.26; a header that can't be written would give EFAULT.
-    let value =
-        unsafe { syscall2(nr::CAPSET, &raw const HEADER as usize, &raw const NONE as usize) };
+    let value = unsafe { syscall2(nr::CAPSET, &raw const HEADER as usize, zeros()) };
     check(value).map(drop)
 }
 

@@ -27,6 +27,7 @@ pub(crate) mod nr {
     pub(crate) const CAPSET: usize = 126;
     pub(crate) const RT_SIGTIMEDWAIT: usize = 128;
     pub(crate) const PRCTL: usize = 157;
+    pub(crate) const GETDENTS64: usize = 217;
     pub(crate) const EXIT_GROUP: usize = 231;
     pub(crate) const OPENAT: usize = 257;
     pub(crate) const CLOSE_RANGE: usize = 436;

@@ -2,6 +2,7 @@
 
 use super::say::say;
 use super::{Job, NOTHING};
+use crate::name::Name;
 use crate::sys::{self, EACCES, ENOENT, ENOEXEC, ENOTDIR, Room, SIGCHLD, Str, Text, Words};
 use core::mem::MaybeUninit;
 
@@ -22,7 +23,7 @@ pub(crate) fn run(job: &Job) -> u8 {
         if sys::new_session().is_ok() {
             let _ = sys::take_terminal(sys::STDIN);
         }
-    } else if job.own_group && sys::new_group().is_ok() && job.terminal >= 0 {
+    } else if wishes.name != Name::DumbInit && sys::new_group().is_ok() && job.terminal >= 0 {
         // From the background, with TTOU blocked: a change of the foreground is no
         // offence then.
         let _ = sys::set_foreground(job.terminal, sys::getpid());
@@ -32,10 +33,10 @@ pub(crate) fn run(job: &Job) -> u8 {
     if job.ignored_chld {
         let _ = sys::ignore(SIGCHLD);
     }
-    let _ = sys::swap_mask(&job.mask);
+    let _ = sys::swap_mask(&job.mask, &mut 0);
     let errno = execute(job.environment, wishes.command);
     let program = wishes.command.clone().next().unwrap_or(NOTHING);
-    say(wishes.name, c"cannot execute $: !", program, errno);
+    say(wishes, c"cannot execute $: !", program, errno);
     if errno == ENOENT || errno == ENOTDIR { 127 } else { 126 }
 }
 
@@ -49,8 +50,7 @@ fn listen_pid(job: &Job, room: &mut Room<LISTEN_MAX>) {
             return;
         }
         let mut text = Text::new(room);
-        text.push(NAME);
-        text.number(sys::getpid() as u32);
+        text.fill(Str::new(c"LISTEN_PID=#"), NOTHING, sys::getpid() as usize);
         if let Some(text) = text.string() {
             sys::replace(words, text);
         }
@@ -61,12 +61,8 @@ fn listen_pid(job: &Job, room: &mut Room<LISTEN_MAX>) {
 /// Becomes the program, which is looked for as execvp(3) does; returns why it couldn't.
 fn execute(environment: Words, command: Words) -> i32 {
     let Some(name) = command.clone().next() else { return ENOENT };
-    let mut rest = name;
-    while !rest.is_empty() {
-        if rest.first() == b'/' {
-            return become_file(name, environment, command);
-        }
-        rest = rest.rest();
+    if name.behind_last(b'/').is_some() {
+        return become_file(name, environment, command);
     }
     let mut path = environment.clone().find_map(|word| word.after(Str::new(c"PATH=")));
     let mut room: Room<PATH_MAX> = [const { MaybeUninit::uninit() }; PATH_MAX];

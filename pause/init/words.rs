@@ -10,11 +10,11 @@ Usage: pause|tini|dumb-init|catatonit [-cgPsvw] [-p SIGNAL] [-r SIGNAL:SIGNAL] [
   [--wait-all] [--grace TIME] [--] COMMAND [ARG]...   (or -h, -l, -V)
 ";
 
-/// Flags, a letter each: first those that are on or off, then those that are answered
-/// at once, then those with a value.
-const LETTERS: &[u8] = b"sgcwPaqvhlLVpker";
-const ANSWERED: usize = 8;
-const VALUED: usize = 12;
+/// Flags, a letter each: those that are on or off, those that are answered at once, and
+/// those with a value.
+const SWITCHES: u64 = bits(b"sgcwPaqv");
+const ANSWERED: u64 = bits(b"hlLV");
+const VALUED: u64 = bits(b"pker");
 
 /// Long flags.
 const LONG: Str = Str::new(c"help version verbose single-child rewrite wait-all grace");
@@ -38,8 +38,10 @@ const LAST: usize = 31;
 pub(crate) struct Wishes {
     /// As whom.
     pub(super) name: Name,
-    /// The flags that are on: a bit for each of [`LETTERS`].
-    on: u32,
+    /// The word for that.
+    pub(super) called: Str<'static>,
+    /// The flags that are on, a [`bit`] each.
+    on: u64,
     /// The signal at the parent's end; 0 is none.
     pub(super) parent_death: usize,
     /// Milliseconds from TERM to KILL; 0 is never.
@@ -48,38 +50,50 @@ pub(crate) struct Wishes {
     rewrite: [u8; LAST + 1],
     /// Exit codes that become 0, a bit each.
     to_zero: [u8; 32],
+    /// The exit code where there is nothing to run.
+    pub(super) code: u8,
     /// The command.
     pub(super) command: Words,
 }
 
 impl Wishes {
     /// None yet.
-    pub(super) fn new(name: Name, words: Words) -> Self {
+    pub(super) fn new(name: Name, called: Str<'static>, words: Words) -> Self {
         let (rewrite, to_zero) = ([0; LAST + 1], [0; 32]);
-        Self { name, on: 0, parent_death: 0, grace: 0, rewrite, to_zero, command: words }
+        Self {
+            name,
+            called,
+            on: 0,
+            parent_death: 0,
+            grace: 0,
+            rewrite,
+            to_zero,
+            code: 0,
+            command: words,
+        }
     }
 
-    /// Reads them. Where there is nothing to run, or nothing to understand, it is said,
-    /// and the exit code is returned.
-    pub(super) fn read(&mut self, environment: Words) -> Result<(), u8> {
+    /// Reads them. None if there is nothing to run, or nothing to understand: it was said,
+    /// and [`Self::code`] is the exit code.
+    pub(super) fn read(&mut self, environment: Words) -> Option<()> {
         for variable in environment {
             let (place, _) = variable.place_in(VARIABLES);
             if let Some(letter) = b"sgqvvcvv".get(place) {
-                self.turn_on(*letter);
+                self.on |= bit(*letter);
             }
         }
         self.command.next();
         while let Some(word) = self.command.clone().next() {
             let mut letters = word.rest();
             if word.first() != b'-' || letters.is_empty() {
-                return Ok(());
+                return Some(());
             }
             self.command.next();
             if letters.first() != b'-' {
                 // Several letters; the value of the last is the rest, or the next word.
                 while !letters.is_empty() {
-                    if position(letters.first()) == LETTERS.len() {
-                        return Err(self.refuse(word));
+                    if bit(letters.first()) & (SWITCHES | ANSWERED | VALUED) == 0 {
+                        return self.refuse(word);
                     }
                     letters = self.flag(letters.first(), letters.rest())?;
                 }
@@ -90,26 +104,28 @@ impl Wishes {
             match b"hVvcrak".get(place) {
                 Some(letter) => drop(self.flag(*letter, rest.rest())?),
                 None if letters.rest().is_empty() => break,
-                None => return Err(self.refuse(word)),
+                None => return self.refuse(word),
             }
         }
         let missing = !self.pause() && self.command.clone().next().is_none();
-        if missing { Err(self.refuse(Str::new(c"no command"))) } else { Ok(()) }
+        if missing { self.refuse(Str::new(c"no command")) } else { Some(()) }
     }
 
     /// One flag; `rest` is its value, if it wants one, and if it isn't empty. Returns
-    /// what is left of the rest.
-    fn flag(&mut self, letter: u8, rest: Str<'static>) -> Result<Str<'static>, u8> {
-        let place = position(letter);
-        if place < ANSWERED {
-            self.turn_on(letter);
-            return Ok(rest);
+    /// what is left of the rest; none if that was all.
+    fn flag(&mut self, letter: u8, rest: Str<'static>) -> Option<Str<'static>> {
+        if bit(letter) & SWITCHES != 0 {
+            self.on |= bit(letter);
+            return Some(rest);
         }
-        if place < VALUED {
-            return Err(answer(letter));
+        if bit(letter) & ANSWERED != 0 {
+            return answer(letter);
         }
         let value = if rest.is_empty() { self.command.next().unwrap_or(rest) } else { rest };
-        self.set(letter, value).map(|()| NOTHING).ok_or_else(|| self.refuse(value))
+        match self.set(letter, value) {
+            Some(()) => Some(NOTHING),
+            None => self.refuse(value),
+        }
     }
 
     /// A flag with a value; none if there is no such flag, or if the value makes no sense.
@@ -119,7 +135,7 @@ impl Wishes {
             b'p' => self.parent_death = signal(value)?.0,
             b'k' => {
                 let (unit, _) = rest.place_in(Str::new(c" s ms"));
-                self.grace = number.wrapping_mul(*[1000, 1000, 1].get(unit)?);
+                self.grace = number.wrapping_mul(usize::from(*[1000_u16, 1000, 1].get(unit)?));
             }
             b'e' => *self.to_zero.get_mut(number / 8)? |= 1 << (number % 8),
             b'r' => {
@@ -132,13 +148,9 @@ impl Wishes {
         Some(())
     }
 
-    fn turn_on(&mut self, letter: u8) {
-        self.on |= 1 << position(letter);
-    }
-
     /// Whether a flag is on.
     fn is(&self, letter: u8) -> bool {
-        self.on & 1 << position(letter) != 0
+        self.on & bit(letter) != 0
     }
 
     /// Nothing to do: hold a pod.
@@ -195,20 +207,28 @@ impl Wishes {
         if zero.is_some_and(|bits| bits & 1 << (code % 8) != 0) { 0 } else { code as u8 }
     }
 
-    fn refuse(&self, word: Str) -> u8 {
-        say(self.name, c"cannot make sense of $; see -h", word, 0);
-        1
+    fn refuse<T>(&mut self, word: Str) -> Option<T> {
+        say(self, c"cannot make sense of $; see -h", word, 0);
+        self.code = 1;
+        None
     }
 }
 
-/// The place of a letter; behind the last if there is no such flag.
-#[inline(never)]
-fn position(letter: u8) -> usize {
-    LETTERS.iter().take_while(|other| **other != letter).count()
+/// The bit of a letter; none of what is no letter.
+const fn bit(letter: u8) -> u64 {
+    // ASCII has 64 characters from `@` on, all letters among them.
+    if (letter as i8) < 64 { 0 } else { 1 << (letter & 0x3f) }
 }
 
-/// What is asked for instead of a command; the exit code is 0.
-fn answer(letter: u8) -> u8 {
+const fn bits(letters: &[u8]) -> u64 {
+    match letters {
+        [] => 0,
+        [letter, others @ ..] => bit(*letter) | bits(others),
+    }
+}
+
+/// What is asked for instead of a command.
+fn answer<T>(letter: u8) -> Option<T> {
     /// docker looks for "tini version", whichever init it is.
     const VERSION: &str = concat!("tini version ", env!("CARGO_PKG_VERSION"), "_podkeel-pause\n");
     write(
@@ -219,7 +239,7 @@ fn answer(letter: u8) -> u8 {
             _ => "Apache-2.0 OR MIT\n",
         },
     );
-    0
+    None
 }
 
 /// A signal by its number, or by its name with or without SIG, and what follows; 0 is

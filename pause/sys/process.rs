@@ -1,6 +1,6 @@
 //! The system calls of the init mode.
 
-use super::{Result, SIG_IGN, Set, Str, Words, arch, check, exit};
+use super::{Result, SIG_IGN, Set, Str, Words, arch, check, exit, getpid, zeros};
 use crate::init::Job;
 use arch::{nr, syscall1, syscall2, syscall3, syscall4};
 
@@ -75,16 +75,30 @@ pub(crate) fn replace(behind: Words, by: Str) {
     unsafe { *place = by };
 }
 
-/// What was said about a child or by one: `siginfo_t` of a signal that was taken.
-pub(crate) struct Caught {
-    /// Which signal.
-    pub(crate) signal: i32,
+/// What was said with a signal that was taken: `siginfo_t`, 128 bytes, of which the union
+/// begins at the next pointer's place.
+pub(crate) struct Caught([i32; 32]);
+
+impl Caught {
+    const UNION: usize = if size_of::<usize>() == 8 { 4 } else { 3 };
+
+    /// Nothing yet.
+    pub(crate) const NOTHING: Self = Self([0; 32]);
+
     /// `si_code`: above 0 from the kernel; of SIGCHLD one of `CLD_*`.
-    pub(crate) code: i32,
+    pub(crate) fn code(&self) -> i32 {
+        self.0[2]
+    }
+
     /// Of SIGCHLD the child.
-    pub(crate) pid: i32,
+    pub(crate) fn pid(&self) -> i32 {
+        self.0[Self::UNION]
+    }
+
     /// Of SIGCHLD the exit code or the signal.
-    pub(crate) status: i32,
+    fn status(&self) -> i32 {
+        self.0[Self::UNION + 2]
+    }
 }
 
 /// A child has exited (`asm-generic/siginfo.h`).
@@ -96,31 +110,23 @@ const CLD_DUMPED: i32 = 3;
 
 /// Takes a pending signal of `set`, and sleeps until there is one: rt_sigtimedwait(2)
 /// without a timeout.
-pub(crate) fn wait_signal(set: &Set) -> Result<Caught> {
-    take(set, 0)
+pub(crate) fn wait_signal(set: &Set, caught: &mut Caught) -> Result<i32> {
+    take(set, &raw mut caught.0 as usize, 0)
 }
 
 /// Takes a pending signal of `set`, if there is one: rt_sigtimedwait(2), timeout 0.
-pub(crate) fn pending_signal(set: &Set) -> Result<Caught> {
-    /// `struct timespec`, of 64-bit or of 32-bit words.
-    static NOW: [u64; 2] = [0; 2];
-    take(set, &raw const NOW as usize)
+pub(crate) fn pending_signal(set: &Set) -> Result<i32> {
+    // `struct timespec`
+    take(set, 0, zeros())
 }
 
-fn take(set: &Set, timeout: usize) -> Result<Caught> {
-    /// `siginfo_t`: 128 bytes, of which the union begins at the next pointer's place.
-    const UNION: usize = if size_of::<usize>() == 8 { 4 } else { 3 };
-    let mut info = [0_i32; 32];
-    let (set, to) = (&raw const *set as usize, &raw mut info as usize);
+#[inline(always)]
+fn take(set: &Set, caught: usize, timeout: usize) -> Result<i32> {
+    let set = &raw const *set as usize;
     // SAFETY: the kernel reads the 8 bytes of the set and the timeout, which is null
-    // or static, and writes at most the 128 bytes of the siginfo.
-    let value = unsafe { syscall4(nr::RT_SIGTIMEDWAIT, set, to, timeout, size_of::<Set>()) };
-    check(value).map(|signal| Caught {
-        signal: signal as i32,
-        code: info[2],
-        pid: info[UNION],
-        status: info[UNION + 2],
-    })
+    // or static, and writes at most the 128 bytes of the siginfo, if that isn't null.
+    let value = unsafe { syscall4(nr::RT_SIGTIMEDWAIT, set, caught, timeout, size_of::<Set>()) };
+    check(value).map(|signal| signal as i32)
 }
 
 /// The end of a child, or that it stopped, as wait4(2) tells it.
@@ -135,9 +141,9 @@ impl Status {
 
     /// What the signal of a child's end tells; none if it tells of another change.
     pub(crate) fn told(caught: &Caught) -> Option<Self> {
-        match caught.code {
-            CLD_EXITED => Some(Self::exited(caught.status)),
-            CLD_KILLED..=CLD_DUMPED => Some(Self(caught.status)),
+        match caught.code() {
+            CLD_EXITED => Some(Self::exited(caught.status())),
+            CLD_KILLED..=CLD_DUMPED => Some(Self(caught.status())),
             _ => None,
         }
     }
@@ -161,27 +167,36 @@ pub(crate) const WUNTRACED: usize = 2;
 
 /// A child that has ended, if there is one: wait4(2), WNOHANG. Its process id is 0 if
 /// no child has anything to tell; ECHILD if there is no child at all.
-pub(crate) fn collect(options: usize) -> Result<(i32, Status)> {
+pub(crate) fn collect(options: usize, status: &mut Status) -> Result<i32> {
     const WNOHANG: usize = 1;
-    wait(usize::MAX, WNOHANG | options)
+    wait(usize::MAX, WNOHANG | options, status)
 }
 
 /// Sleeps until that child has ended: wait4(2).
-pub(crate) fn wait_for(pid: i32) -> Result<(i32, Status)> {
-    wait(pid as usize, 0)
+pub(crate) fn wait_for(pid: i32, status: &mut Status) -> Result<i32> {
+    wait(pid as usize, 0, status)
 }
 
-fn wait(pid: usize, options: usize) -> Result<(i32, Status)> {
-    let mut status = 0_i32;
+#[inline(always)]
+fn wait(pid: usize, options: usize, status: &mut Status) -> Result<i32> {
     // SAFETY: the kernel writes the 4 bytes of the status; null for the usage.
-    let value = unsafe { syscall4(nr::WAIT4, pid, &raw mut status as usize, options, 0) };
-    check(value).map(|pid| (pid as i32, Status(status)))
+    let value = unsafe { syscall4(nr::WAIT4, pid, &raw mut status.0 as usize, options, 0) };
+    check(value).map(|pid| pid as i32)
 }
 
 /// Sends a signal: kill(2).
 pub(crate) fn kill(pid: i32, signal: i32) -> Result {
     // SAFETY: takes numbers only.
     check(unsafe { syscall2(nr::KILL, pid as usize, signal as usize) }).map(drop)
+}
+
+/// What nobody survives (`asm/signal.h`).
+pub(crate) const SIGKILL: i32 = 9;
+
+/// Stops this process.
+pub(crate) fn stop() {
+    const SIGSTOP: i32 = 19;
+    let _ = kill(getpid(), SIGSTOP);
 }
 
 /// Becomes the leader of a process group of its own: setpgid(2).
@@ -245,29 +260,6 @@ pub(crate) fn open(path: Str, flags: usize) -> Result<i32> {
     check(value).map(|fd| fd as i32)
 }
 
-/// Reads up to `buffer.len()` bytes: read(2).
-fn read(fd: i32, buffer: &mut [u8]) -> Result<usize> {
-    let to = buffer.as_mut_ptr() as usize;
-    // SAFETY: the kernel writes at most so many bytes to the buffer.
-    check(unsafe { syscall3(nr::READ, fd as usize, to, buffer.len()) })
-}
-
-/// Calls `each` with the process id of every child: `/proc/thread-self/children`
-/// (proc(5)). With none where there is no such file.
-pub(crate) fn children(mut each: impl FnMut(i32)) {
-    let Ok(fd) = open(Str::new(c"/proc/thread-self/children"), 0) else { return };
-    let (mut pid, mut byte) = (0_i32, [0_u8]);
-    // A byte at a time: there are few, and it is done once.
-    while let Ok(1) = read(fd, &mut byte) {
-        match byte {
-            [digit @ b'0'..=b'9'] => pid = pid.wrapping_mul(10) + i32::from(digit - b'0'),
-            _ if pid > 0 => each(core::mem::take(&mut pid)),
-            _ => {}
-        }
-    }
-    close(fd, fd);
-}
-
 /// Closes every descriptor from `first` to `last`: close_range(2).
 pub(crate) fn close(first: i32, last: i32) {
     // SAFETY: takes numbers only; nothing here uses a descriptor after it was closed,
@@ -295,25 +287,23 @@ pub(crate) fn parent_death_signal(signal: usize) -> Result {
     check(unsafe { syscall2(nr::PRCTL, PR_SET_PDEATHSIG, signal) }).map(drop)
 }
 
-/// Blocks the signals of `set` and no others, and returns those that were blocked:
+/// Blocks the signals of `set` and no others, and tells those that were blocked:
 /// rt_sigprocmask(2), SIG_SETMASK.
-pub(crate) fn swap_mask(set: &Set) -> Result<Set> {
+pub(crate) fn swap_mask(set: &Set, old: &mut Set) -> Result {
     const SIG_SETMASK: usize = 2;
-    let mut old: Set = 0;
-    let (set, to) = (&raw const *set as usize, &raw mut old as usize);
+    let (set, to) = (&raw const *set as usize, &raw mut *old as usize);
     // SAFETY: the kernel reads the 8 bytes of `set` and writes those of `old`.
     let value = unsafe { syscall4(nr::RT_SIGPROCMASK, SIG_SETMASK, set, to, size_of::<Set>()) };
-    check(value).map(|_| old)
+    check(value).map(drop)
 }
 
 /// Gives a signal its default action, and returns whether it was ignored:
 /// rt_sigaction(2) with SIG_DFL.
 pub(crate) fn by_default(signal: i32) -> Result<bool> {
-    /// The kernel's `struct sigaction`, with room for the longest of them.
-    static ACTION: [usize; 5] = [0; 5];
+    // The kernel's `struct sigaction`, with room for the longest of them.
     let mut old = [0_usize; 5];
-    let (action, to) = (&raw const ACTION as usize, &raw mut old as usize);
-    // SAFETY: the kernel reads and writes at most the 40 bytes of an action; one that
+    let (action, to) = (zeros(), &raw mut old as usize);
+    // SAFETY: the kernel reads and writes at most the 32 bytes of an action; one that
     // is not caught runs no code, so no restorer is needed.
     let value =
         unsafe { syscall4(nr::RT_SIGACTION, signal as usize, action, to, size_of::<Set>()) };

@@ -1,6 +1,7 @@
 //! Text: read as C has it, put together on the stack, looked up.
 
-use super::write;
+use super::arch::{nr, syscall3};
+use super::{EACCES, ENOENT, ENOEXEC, write};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
@@ -13,6 +14,15 @@ impl<'a> Str<'a> {
     pub(crate) const fn new(text: &'a CStr) -> Self {
         // SAFETY: the pointer is that of a string, which has at least the zero.
         Self(unsafe { &*text.as_ptr().cast() })
+    }
+
+    /// The one that begins here.
+    ///
+    /// # Safety
+    /// It must end in a zero, and stay as it is as long as this is used.
+    pub(super) unsafe fn at(first: *const u8) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { &*first })
     }
 
     /// The first byte; 0 at the end.
@@ -44,6 +54,20 @@ impl<'a> Str<'a> {
             (text, prefix) = (text.rest(), prefix.rest());
         }
         Some(text)
+    }
+
+    /// What follows the last of this byte; none if it isn't there.
+    #[inline(never)]
+    pub(crate) fn behind_last(self, byte: u8) -> Option<Self> {
+        let (mut text, mut behind) = (self, None);
+        while !text.is_empty() {
+            let here = text.first() == byte;
+            text = text.rest();
+            if here {
+                behind = Some(text);
+            }
+        }
+        behind
     }
 
     /// Its address, for the kernel.
@@ -129,12 +153,50 @@ impl<'a> Text<'a> {
     }
 
     /// With a zero at its end; none if there is no room for all of it.
-    pub(crate) fn string(mut self) -> Option<Str<'a>> {
+    pub(crate) fn string(&mut self) -> Option<Str<'_>> {
         self.byte(0);
         // SAFETY: `byte` has written all before `length`.
         let last = unsafe { self.room.get(self.length - 1)?.assume_init() };
         // SAFETY: as above; the last is a zero, so that it ends there.
         (last == 0).then(|| Str(unsafe { self.room[0].assume_init_ref() }))
+    }
+
+    /// A template, in which `$` stands for the word, `#` for the number and `!` for what it
+    /// means as an errno.
+    #[inline(never)]
+    pub(crate) fn fill(&mut self, template: Str, word: Str, number: usize) {
+        let mut template = template;
+        while !template.is_empty() {
+            match template.first() {
+                b'$' => self.push(word),
+                b'!' => {
+                    self.push(Str::new(match number as i32 {
+                        ENOENT => c"No such file or directory, errno ",
+                        ENOEXEC => c"Exec format error, errno ",
+                        EACCES => c"Permission denied, errno ",
+                        _ => c"errno ",
+                    }));
+                    self.number(number as u32);
+                }
+                b'#' => self.number(number as u32),
+                byte => self.byte(byte),
+            }
+            template = template.rest();
+        }
+    }
+
+    /// Reads it from a file, as far as there is room for it and a zero: read(2).
+    pub(super) fn read(&mut self, fd: i32) {
+        let (to, most) = (self.room.as_mut_ptr() as usize, self.room.len() - 1);
+        // SAFETY: the kernel writes at most so many bytes to the room.
+        let length = unsafe { syscall3(nr::READ, fd as usize, to, most) };
+        self.length = length.max(0) as usize;
+    }
+
+    /// Puts a zero where it has this address, so that it ends there.
+    pub(super) fn end_at(&mut self, address: usize) {
+        self.length = address.wrapping_sub(self.room.as_ptr().addr());
+        self.byte(0);
     }
 
     /// Writes it to a file descriptor.

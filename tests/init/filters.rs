@@ -13,6 +13,7 @@ const NUMBERS: &[(&str, i64)] = &[
     ("execve", libc::SYS_execve),
     ("exit", libc::SYS_exit),
     ("exit_group", libc::SYS_exit_group),
+    ("getdents64", libc::SYS_getdents64),
     ("getpgid", libc::SYS_getpgid),
     ("getpid", libc::SYS_getpid),
     ("ioctl", libc::SYS_ioctl),
