@@ -236,6 +236,48 @@ fn orphans_are_reaped_and_told_of() {
     assert_eq!(quiet.output, "");
 }
 
+/// A zombie whose parent doesn't wait isn't the init's, which says so: when a signal comes
+/// by, or an orphan has ended, and once.
+#[test]
+fn a_parent_that_neglects_its_zombies_is_named() {
+    const TOLD: &str = "(init-witness) does not wait for its zombies";
+    let start = |own_proc: bool, line: &str, variables: &[(&str, &str)]| {
+        let mount = "mount -t proc proc /proc && exec \"$@\"";
+        let own = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", mount, "sh"];
+        let init = ours("pause");
+        let words = [&init, "--", "/bin/sh", "-c", line, witness(), "neglect", "record"];
+        let words = if own_proc { [&own[..], &words].concat() } else { words.to_vec() };
+        let run = Run::with(Place::First, &words, variables);
+        run.saw("ready").settle();
+        run
+    };
+    let becomes = "exec \"$0\" \"$@\"";
+    for signal in [17, 28] {
+        let run = start(true, becomes, &[]);
+        assert!(!run.written().contains(TOLD), "nothing happened yet: {}", run.written());
+        run.signal(signal);
+        // The shell that mounts /proc has started a 2.
+        run.saw(&format!("pause: 3 {TOLD}"));
+        run.signal(signal);
+        run.signal(15);
+        assert_eq!(run.saw("signal 15").written().matches(TOLD).count(), 1, "once");
+    }
+    start(true, "(sleep 0.2 &); exec \"$0\" \"$@\"", &[]).saw(TOLD);
+    // Not asked to say it; numbers of another namespace; and one that waits.
+    let waits = "while :; do sleep 0.01; done & exec \"$0\" record";
+    for (own_proc, line, variables) in
+        [(true, becomes, &[("TINI_VERBOSITY", "0")][..]), (false, becomes, &[]), (true, waits, &[])]
+    {
+        let run = start(own_proc, line, variables);
+        for _ in 0..20 {
+            run.signal(17);
+        }
+        run.signal(15);
+        run.saw("signal 15");
+        assert!(!run.written().contains("zombies"), "{line}: {}", run.written());
+    }
+}
+
 /// ^Z stops the command and its init, so that a shell sees it; continued with the
 /// terminal, the command has it again.
 #[test]

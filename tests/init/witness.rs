@@ -7,6 +7,7 @@
 //! - `stop`: stop, and tell when continued
 //! - `leave`: leave a child behind that lives on for a while, and exit with 3
 //! - `orphan`: leave a child behind that tells when it gets TERM, and go on
+//! - `neglect`: have a child that has ended, and never wait for it
 //! - `record`: tell of every signal, and exit never
 //! - `exit`: tell of the first signal, and exit with 50
 //! - `default`: wait for a signal with its default action
@@ -68,6 +69,11 @@ fn main() {
             }
             "leave" => leave(),
             "orphan" => orphan(),
+            "neglect" => {
+                if fork() == 0 {
+                    _exit(0);
+                }
+            }
             "record" => record(false),
             "exit" => record(true),
             "default" => {
