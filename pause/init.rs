@@ -33,6 +33,7 @@ use crate::name::Name;
 use crate::sys::{self, Caught, ECHILD, SIGCHLD, Set, Stack, Status, Str, Words, set};
 pub(crate) use child::run as child;
 use say::say;
+use words::LAST;
 pub(crate) use words::Wishes;
 
 /// Stop from the terminal, and of those who read or write in its background; continue

@@ -1,7 +1,7 @@
 //! The child, from its first instruction to the program that it becomes.
 
 use super::say::say;
-use super::{Job, NOTHING};
+use super::{Job, LAST, NOTHING};
 use crate::name::Name;
 use crate::sys::{self, EACCES, ENOENT, ENOEXEC, ENOTDIR, Room, SIGCHLD, Str, Text, Words};
 use core::mem::MaybeUninit;
@@ -30,7 +30,12 @@ pub(crate) fn run(job: &Job) -> u8 {
     }
     let mut room: Room<LISTEN_MAX> = [const { MaybeUninit::uninit() }; LISTEN_MAX];
     listen_pid(job, &mut room);
-    if job.ignored_chld {
+    if wishes.name == Name::DumbInit {
+        // Whatever the caller ignores; of those above, dumb-init knows nothing.
+        for signal in 1..=LAST as i32 {
+            let _ = sys::by_default(signal);
+        }
+    } else if job.ignored_chld {
         let _ = sys::ignore(SIGCHLD);
     }
     let _ = sys::swap_mask(&job.mask, &mut 0);

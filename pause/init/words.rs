@@ -32,7 +32,7 @@ STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS",
 );
 
 /// The last signal that can be rewritten; those behind it are real-time signals.
-const LAST: usize = 31;
+pub(super) const LAST: usize = 31;
 
 /// What is asked for.
 pub(crate) struct Wishes {

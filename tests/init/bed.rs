@@ -73,6 +73,8 @@ pub(crate) struct Run {
     output: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
     words: String,
+    /// Whether the init may never learn that its command has ended.
+    stays: bool,
     /// The init's process id out here.
     pub(crate) init: Pid,
 }
@@ -110,28 +112,34 @@ impl Run {
 
     /// The same, with variables.
     pub(crate) fn with(place: Place, words: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::called(&[], place, words, variables)
+    }
+
+    /// The same, by a caller that hands something else on than the default action of every
+    /// signal and an empty mask: verbs of the witness. What the test's own caller has
+    /// ignored or blocked makes no difference.
+    pub(crate) fn called(
+        caller: &[&str],
+        place: Place,
+        words: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let words = [&["reset"], caller, &["exec"], words].concat();
         let mut command = match place {
-            Place::Plain => Command::new(words[0]),
+            Place::Plain | Place::Terminal => Command::new(witness()),
             Place::First => Command::new("unshare"),
-            Place::Terminal => Command::new(witness()),
         };
         match place {
-            Place::Plain => drop(command.args(&words[1..])),
+            Place::Plain => {}
             Place::First => {
-                command.args([
-                    "--user",
-                    "--map-root-user",
-                    "--pid",
-                    "--fork",
-                    "--kill-child",
-                    "--",
-                ]);
-                command.args(words);
+                let own = "--user --map-root-user --pid --fork --kill-child --";
+                command.args(own.split(' ')).arg(witness());
             }
             Place::Terminal => {
-                command.arg("terminal").args(words).stdin(Stdio::piped());
+                command.args(["terminal", witness()]).stdin(Stdio::piped());
             }
         }
+        command.args(&words);
         if place != Place::Terminal {
             command.stdin(Stdio::null());
         }
@@ -147,6 +155,7 @@ impl Run {
             output,
             readers,
             words: format!("{place:?} {words:?}"),
+            stays: caller.contains(&"17"),
             init: own,
         };
         if place != Place::Plain {
@@ -174,6 +183,15 @@ impl Run {
     /// Waits until the init has so many children.
     pub(crate) fn until_children(&self, count: usize) {
         self.until("children", || (children(self.init).len() == count).then_some(()));
+    }
+
+    /// Waits until a child of the command is a zombie.
+    pub(crate) fn until_zombie(&self) {
+        self.until("a zombie", || {
+            let command = self.witness()?;
+            let list = fs::read_to_string(format!("/proc/{command}/task/{command}/children"));
+            (list.ok()?.split_whitespace().count() > children(command).len()).then_some(())
+        });
     }
 
     /// Waits until the process ignores SIGCHLD and sleeps: a pause that holds a pod.
@@ -211,7 +229,7 @@ impl Run {
     /// Waits until the init and its command sleep or are gone, and no signal is pending.
     pub(crate) fn settle(&self) {
         for _ in 0..2 {
-            let over = self.witness().is_none();
+            let over = self.witness().is_none() && !self.stays;
             for pid in [Some(self.init), self.witness()].into_iter().flatten() {
                 let rests = || {
                     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();
@@ -249,6 +267,20 @@ impl Run {
         if self.states().starts_with('T') {
             self.signal(Signal::SIGCONT as i32);
         }
+    }
+
+    /// Whether the init stays when its command is gone: for longer than tini sleeps.
+    pub(crate) fn outlasts_its_command(&self) -> bool {
+        const LONG: Duration = Duration::from_millis(1500);
+        self.until_children(0);
+        let deadline = Instant::now() + LONG;
+        while !matches!(self.states().as_str(), "--") {
+            if Instant::now() > deadline {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
     }
 
     /// Waits for the end.
@@ -304,7 +336,7 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            for pid in children(self.init) {
+            for pid in children(self.init).into_iter().chain([self.init]) {
                 send(pid, Signal::SIGKILL as i32);
             }
             let _ = child.kill();

@@ -3,6 +3,7 @@
 //!
 //! `witness VERB...`, carried out from left to right:
 //! - `state`: tell of process group, session, terminal, signal mask and ignored signals
+//! - `ignored`: tell of the ignored signals alone
 //! - `group`, `session`: lead a process group, a session of one's own
 //! - `stop`: stop, and tell when continued
 //! - `leave`: leave a child behind that lives on for a while, and exit with 3
@@ -11,7 +12,8 @@
 //! - `record`: tell of every signal, and exit never
 //! - `exit`: tell of the first signal, and exit with 50
 //! - `default`: wait for a signal with its default action
-//! - `ignore N`, `block`: ignore a signal, block all
+//! - `reset`: give all signals their default action, and block none
+//! - `ignore N,N,...`, `block`: ignore these signals, block all
 //! - `deny N,N,...`, `allow N,N,...`: of the system calls, these fail with EPERM, or all
 //!   others do
 //! - `exec PROGRAM ARG...`: become that program
@@ -61,6 +63,7 @@ fn main() {
     while let Some(verb) = args.next() {
         match verb.as_str() {
             "state" => state(),
+            "ignored" => tell(&format!("ignored {}", status("SigIgn:"))),
             "group" => check(&verb, setpgid(0, 0)),
             "session" => check(&verb, setsid()),
             "stop" => {
@@ -80,7 +83,14 @@ fn main() {
                 tell("ready");
                 pause();
             }
-            "ignore" => ignore(number(&args.next().expect("a signal"))),
+            "reset" => {
+                (1..=64).for_each(|signal| act(signal, DEFAULT));
+                mask(1);
+            }
+            "ignore" => {
+                let signals = args.next().expect("signals");
+                signals.split(',').for_each(|signal| act(number(signal), IGNORE));
+            }
             "block" => mask(0),
             "deny" => filter(&args.next().expect("numbers"), false),
             "allow" => filter(&args.next().expect("numbers"), true),
@@ -120,16 +130,19 @@ fn state() {
         _ => "background",
     };
     let session = if getsid(0) == getpid() { "own" } else { "the init's" };
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_default().trim().to_owned()
-    };
     let group = who(getpgid(0));
     tell(&format!("group {group}, session {session}, {foreground}"));
-    tell(&format!("blocked {}, ignored {}", field("SigBlk:"), field("SigIgn:")));
+    tell(&format!("blocked {}, ignored {}", status("SigBlk:"), status("SigIgn:")));
 }
 
+/// A line of /proc/PID/status.
+fn status(name: &str) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+/// Blocks all signals (0) or none (1): `asm-generic/signal-defs.h`.
 fn mask(how: c_int) {
     let mut all = [0; 16];
     check("sigfillset", sigfillset(&mut all));
@@ -154,6 +167,7 @@ fn record(leaves: bool) {
 fn leave() {
     if fork() == 0 {
         setsid();
+        mask(1);
         alarm(1);
         pause();
     }
@@ -174,9 +188,14 @@ fn orphan() {
     check("waitpid", waitpid(between, None, 0));
 }
 
-fn ignore(which: c_int) {
-    // SAFETY: SIG_IGN, 1, is no function that could run.
-    unsafe { signal(which, 1) };
+/// What is done about a signal: SIG_DFL, SIG_IGN.
+const DEFAULT: usize = 0;
+const IGNORE: usize = 1;
+
+/// For KILL, STOP and the C library's own this does nothing.
+fn act(which: c_int, action: usize) {
+    // SAFETY: neither is a function that could run.
+    unsafe { signal(which, action) };
 }
 
 /// Installs a seccomp filter: `linux/seccomp.h`, `linux/bpf_common.h`.
