@@ -8,8 +8,8 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol,
 };
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoBridgePort, InfoData, InfoKind, InfoPortData,
-    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgePortState, InfoBridgePort, InfoData, InfoKind,
+    InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType,
@@ -297,6 +297,9 @@ fn take_info(link: &mut rt::LinkInfo, info: LinkInfo) {
             for setting in data {
                 match setting {
                     InfoBridgePort::HairpinMode(on) => link.port.hairpin = Some(on),
+                    InfoBridgePort::State(is) => {
+                        link.forwards = Some(is == BridgePortState::Forwarding);
+                    }
                     InfoBridgePort::Isolated(on) => link.port.isolated = Some(on),
                     _ => {}
                 }
