@@ -14,6 +14,7 @@
 //! - `PODKEEL_PAUSE_FLAGS`: how pause is compiled, for the test that does it for another CPU.
 
 use std::env;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -248,9 +249,20 @@ fn start(root: &Path) -> Result<(), String> {
         &tools()?,
         &options,
     )?;
-    println!("cargo::rustc-env=PODKEEL_START={}", code.display());
+    println!("cargo::rustc-env=PODKEEL_START={}", named_by_content(&code)?.display());
     println!("cargo::rustc-link-arg-bin=shim=-Wl,-e,shim_start");
     Ok(())
+}
+
+/// Gives a file a name that changes with its bytes. What assembly includes, the compiler knows
+/// by its name alone: an incremental build would go on with the bytes of the last one.
+fn named_by_content(file: &Path) -> Result<PathBuf, String> {
+    let said = |error: std::io::Error| format!("cannot name {}: {error}", file.display());
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&std::fs::read(file).map_err(said)?);
+    let named = file.with_extension(format!("{:016x}", hasher.finish()));
+    std::fs::rename(file, &named).map_err(said)?;
+    Ok(named)
 }
 
 /// The compiler's flags for a carried program.
