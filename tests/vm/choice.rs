@@ -13,7 +13,7 @@ pub(super) struct On {
 }
 
 /// The test programs that the tests are in.
-pub(super) const PROGRAMS: &[&str] = &["bridge", "drivers", "hook", "pause", "shim"];
+pub(super) const PROGRAMS: &[&str] = &["bridge", "crash", "drivers", "hook", "pause", "shim"];
 
 /// The oldest kernel that we ask for: the whole core.
 pub(super) const OLDEST: On = On {
@@ -51,7 +51,9 @@ pub(super) const RECENT: On = On {
     run: &[
         "bridge::vlan::",
         "bridge::whole::a_pod_that_is_gone_is_taken_away_by_its_name",
+        "crash::vm_",
         "drivers::bond::",
+        "drivers::map::vm_",
         "drivers::vm::",
         "pause::leaves_on_term_and_int_as_pid_1",
         "shim::run::a_base_has_namespaces_of_its_own",
