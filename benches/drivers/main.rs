@@ -1,0 +1,168 @@
+//! Each driver beside the reference plugin of its name, and what the networks carry beside
+//! docker's bridge, in one run: `cargo bench --bench drivers [-- calls | wires]`.
+//!
+//! ```text
+//! calls   ADD and DEL, one plugin called as a runtime calls it, in turns
+//! wires   TCP and ping between two pods of each network, in turns
+//! ```
+//!
+//! Needs root, Debian's containernetworking-plugins for the first, iperf3 and docker for the
+//! second. All of it happens in network and mount namespaces of its own. Kinds of links
+//! that this kernel lacks are named and left out.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use plugin::{REFERENCE, call, install, median, sh, timed};
+
+mod plugin;
+mod wires;
+
+/// Calls that a median is of.
+const ROUNDS: usize = 25;
+const INSIDE: &str = "PODKEEL_BENCH_INSIDE";
+/// Our plugins, below the /run of the bench's own.
+const OURS: &str = "/run/cni";
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    if std::env::var_os(INSIDE).is_none() {
+        let own = std::env::current_exe().expect("own path");
+        let mut inside = Command::new("unshare");
+        inside.args(["--net", "--mount", "--propagation", "private"]).arg(own).args(words);
+        let done = inside.env(INSIDE, "1").status();
+        std::process::exit(done.expect("unshare of util-linux").code().unwrap_or(1));
+    }
+    sh("mount -t tmpfs none /run && mkdir -p /run/netns /run/lists /var/lib/cni && \
+        mount -t tmpfs none /var/lib/cni && ip link set lo up && \
+        ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up && \
+        ip addr add 198.18.0.1/24 dev up0 && ip route add default via 198.18.0.2 && \
+        echo 1 >/proc/sys/net/ipv4/ip_forward");
+    let asked = |word: &str| words.is_empty() || words.iter().any(|w| w == word);
+    if asked("calls") {
+        calls();
+    }
+    if asked("wires") {
+        wires::all();
+    }
+}
+
+/// A driver's configuration for one side, whose names and addresses are its own.
+struct Driver {
+    name: &'static str,
+    /// What the kernel must be able to make: words of `ip link add probe`.
+    needs: &'static str,
+    conf: fn(side: usize) -> Value,
+}
+
+const DRIVERS: &[Driver] = &[
+    Driver {
+        name: "bridge",
+        needs: "type bridge",
+        conf: |side| json!({"bridge": format!("br{side}"), "isGateway": true, "ipMasq": true}),
+    },
+    Driver { name: "ptp", needs: "type veth", conf: |_| json!({"ipMasq": true}) },
+    Driver { name: "macvlan", needs: "link up0 type macvlan", conf: |_| json!({"master": "up0"}) },
+    Driver { name: "ipvlan", needs: "link up0 type ipvlan", conf: |_| json!({"master": "up0"}) },
+    Driver {
+        name: "vlan",
+        needs: "link up0 type vlan id 7",
+        conf: |side| json!({"master": "up0", "vlanId": 100 + side}),
+    },
+    Driver {
+        name: "host-device",
+        needs: "type veth",
+        conf: |side| json!({"device": format!("lent{side}")}),
+    },
+    Driver { name: "dummy", needs: "type dummy", conf: |_| json!({}) },
+    Driver { name: "tap", needs: "type veth", conf: |_| json!({}) },
+    Driver { name: "loopback", needs: "type veth", conf: |_| json!({}) },
+];
+
+fn calls() {
+    install(Path::new(OURS));
+    sh("for i in 0 1; do ip link add lent$i type veth peer name rest$i; done");
+    println!("one plugin's call, medians of {ROUNDS}, ms");
+    println!(
+        "{:12} {:>10} {:>10} {:>7}   {:>10} {:>10} {:>7}",
+        "", "ADD", "reference", "ratio", "DEL", "reference", "ratio"
+    );
+    for driver in DRIVERS {
+        println!("{:12} {}", driver.name, driver.row());
+    }
+}
+
+impl Driver {
+    fn row(&self) -> String {
+        let probe = format!("ip link add probe {0} && ip link del probe", self.needs);
+        if !quiet(&probe) {
+            return format!("this kernel has no such link (ip link add {})", self.needs);
+        }
+        let theirs = Path::new(REFERENCE);
+        let sides: &[(usize, &Path)] = match theirs.join(self.name).exists() {
+            true => &[(0, Path::new(OURS)), (1, theirs)],
+            false => &[(0, Path::new(OURS))],
+        };
+        let mut times = [const { [const { Vec::new() }; 2] }; 2];
+        // The first of a side makes what the others share; one container stays.
+        for round in 0..=ROUNDS {
+            for (side, dir) in sides {
+                let [add, del] = self.once(*side, dir, round, round == 0 && self.shares());
+                if round > 0 {
+                    times[*side][0].push(add);
+                    times[*side][1].push(del);
+                }
+            }
+        }
+        let [ours, theirs] =
+            times.map(|side| side.map(|times| (!times.is_empty()).then(|| median(times))));
+        let pair = |i: usize| match (ours[i], theirs[i]) {
+            (Some(our), Some(their)) => format!("{our:10.2} {their:10.2} {:6.1}x", their / our),
+            (Some(our), None) => format!("{our:10.2} {:>10} {:>7}", "none here", ""),
+            _ => String::new(),
+        };
+        format!("{}   {}", pair(0), pair(1))
+    }
+
+    /// Addresses of its own, which nobody else's routes lead to.
+    fn ipam(&self, side: usize) -> Value {
+        let row = DRIVERS.iter().position(|driver| driver.name == self.name);
+        let subnet = format!("10.{}.0.0/16", 100 + 2 * row.expect("a row") + side);
+        json!({"type": "host-local", "ranges": [[{"subnet": subnet}]],
+               "routes": [{"dst": "0.0.0.0/0"}]})
+    }
+
+    /// Whether a container may stay: a device that is lent can't be lent twice.
+    fn shares(&self) -> bool {
+        self.name != "host-device"
+    }
+
+    fn once(&self, side: usize, dir: &Path, round: usize, stays: bool) -> [std::time::Duration; 2] {
+        let name = format!("{}{side}n{round}", self.name);
+        let mut conf = (self.conf)(side);
+        conf["cniVersion"] = "1.0.0".into();
+        conf["name"] = format!("{}{side}", self.name).into();
+        conf["type"] = self.name.into();
+        if self.name != "loopback" {
+            conf["ipam"] = self.ipam(side);
+        }
+        sh(&format!("ip netns add {name}"));
+        let (add, result) = timed(|| call(dir, self.name, "ADD", &name, &conf));
+        if stays {
+            return [add, add];
+        }
+        conf["prevResult"] = result;
+        let (del, _) = timed(|| call(dir, self.name, "DEL", &name, &conf));
+        sh(&format!("ip netns del {name}"));
+        [add, del]
+    }
+}
+
+/// Whether a shell command succeeds.
+fn quiet(command: &str) -> bool {
+    let mut done = Command::new("sh");
+    done.args(["-c", command]).stdout(Stdio::null()).stderr(Stdio::null());
+    done.status().is_ok_and(|status| status.success())
+}
