@@ -14,7 +14,7 @@
 //! - `PODKEEL_PAUSE_FLAGS`: how pause is compiled, for the test that does it for another CPU.
 
 use std::env;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -32,19 +32,18 @@ const PAUSE_LINK_ARGS: [&str; 8] = [
     "-Wl,-z,noexecstack",
 ];
 
-/// How the code that shim's file is entered at is linked: as pause is, and without a format.
-const START_LINK_ARGS: [&str; 6] = [
-    "-nostartfiles",
-    "-nostdlib",
-    "-static",
-    "-no-pie",
-    "-Wl,--build-id=none",
-    "-Wl,--oformat=binary",
-];
+/// How the code that shim's file is entered at is linked: as pause is, and with no page around
+/// what is loaded of it. Its format is taken off here: not every ld links without one.
+const START_LINK_ARGS: [&str; 6] =
+    ["-nostartfiles", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-n"];
 
 /// How it is compiled, where that isn't as pause: it may lie at any address, and has no table
 /// of addresses, of which `core`'s own way of being compiled would bring one in.
 const START_CODEGEN: [&str; 3] = ["relocation-model=pie", "relro-level=off", "lto=off"];
+
+/// The same on aarch64, where addresses are else told by pages (adrp): right only where it is
+/// as far into a page as it was linked for.
+const START_CODEGEN_AARCH64: &str = "code-model=tiny";
 
 /// How the carried programs are compiled, in development builds too: as the release
 /// profile in Cargo.toml, with what `.cargo/static-rustc` adds, compiles
@@ -235,34 +234,48 @@ fn start(root: &Path) -> Result<(), String> {
     let args = START_LINK_ARGS.iter().map(|arg| arg.to_string()).chain([script]);
     let mut options = flags(&args.collect::<Vec<_>>());
     // Of two of a kind the last one counts.
-    options.extend(START_CODEGEN.iter().map(|option| format!("-C{option}")));
+    let aarch64 = var("TARGET")?.starts_with("aarch64").then_some(&START_CODEGEN_AARCH64);
+    options.extend(START_CODEGEN.iter().chain(aarch64).map(|option| format!("-C{option}")));
     // There Rust brings the C library's start files along, and links them in by itself.
     if var("CARGO_CFG_TARGET_ENV")? == "musl" {
         options.push("-Clink-self-contained=no".into());
     }
     println!("cargo::rustc-env=PODKEEL_START_FLAGS={}", options.join(" "));
-    let code = compile(
-        "start",
+    let program = compile(
+        "start.elf",
         "start",
         root.join("shim/start/main.rs"),
         &var("TARGET")?,
         &tools()?,
         &options,
     )?;
-    println!("cargo::rustc-env=PODKEEL_START={}", named_by_content(&code)?.display());
+    let name = program.display();
+    let elf = std::fs::read(&program).map_err(|e| format!("cannot read {name}: {e}"))?;
+    let bytes = loaded(&elf).ok_or_else(|| format!("{name} isn't one segment to load"))?;
+    // Its name tells its content: the assembler reads it behind the compiler's back, which
+    // takes what it made of the same words before.
+    let mut hash = DefaultHasher::new();
+    bytes.hash(&mut hash);
+    let code = program.with_file_name(format!("start.{:016x}", hash.finish()));
+    std::fs::write(&code, bytes).map_err(|e| format!("cannot write {}: {e}", code.display()))?;
+    println!("cargo::rustc-env=PODKEEL_START={}", code.display());
     println!("cargo::rustc-link-arg-bin=shim=-Wl,-e,shim_start");
     Ok(())
 }
 
-/// Gives a file a name that changes with its bytes. What assembly includes, the compiler knows
-/// by its name alone: an incremental build would go on with the bytes of the last one.
-fn named_by_content(file: &Path) -> Result<PathBuf, String> {
-    let said = |error: std::io::Error| format!("cannot name {}: {error}", file.display());
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&std::fs::read(file).map_err(said)?);
-    let named = file.with_extension(format!("{:016x}", hasher.finish()));
-    std::fs::rename(file, &named).map_err(said)?;
-    Ok(named)
+/// What the kernel would load of a program that is one segment: elf(5), 64 bit, little endian.
+fn loaded(elf: &[u8]) -> Option<&[u8]> {
+    const PT_LOAD: usize = 1;
+    let number = |at: usize, length: usize| {
+        let bytes = elf.get(at..at + length)?;
+        Some(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
+    };
+    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    let headers = (0..count).map(|index| table + index * size);
+    let mut loads = headers.filter(|at| number(*at, 4) == Some(PT_LOAD));
+    let (only, None) = (loads.next()?, loads.next()) else { return None };
+    let (offset, length) = (number(only + 8, 8)?, number(only + 32, 8)?);
+    elf.get(offset..offset + length)
 }
 
 /// The compiler's flags for a carried program.
