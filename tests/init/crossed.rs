@@ -199,12 +199,12 @@ impl Cases {
 
     /// Callers that hand on more than the default.
     fn callers(&mut self) {
-        for caller in 1..CALLERS.len() {
+        for (caller, verbs) in CALLERS.iter().enumerate().skip(1) {
             self.caller = caller;
             for place in [0, 1] {
                 self.add(place, &["ignored", "record"], &[1, 2, 3, 15, 34, 18, 28], &[]);
                 self.add(place, &["leave"], &[], &[]);
-                if CALLERS[caller].contains(&"17") {
+                if verbs.contains(&"17") {
                     continue;
                 }
                 for signal in [1, 2, 3, 15, 34] {

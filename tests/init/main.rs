@@ -5,7 +5,21 @@
 mod common;
 
 mod bed;
+#[path = "../vm/compiler.rs"]
+mod compiler;
+mod cpus;
 mod crossed;
+#[path = "../vm/debian.rs"]
+mod debian;
 mod engines;
 mod filters;
 mod own;
+
+use std::process::Command;
+
+/// Runs a command of the harness's own and returns what it printed.
+fn run(command: &mut Command) -> String {
+    let output = common::output(command);
+    assert!(output.status.success(), "{}", common::told(&format!("{command:?}"), &output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 const NAMES: [&str; 4] = ["pause", "tini", "dumb-init", "catatonit"];
 
-fn run(place: Place, words: &[&str]) -> Outcome {
+pub(crate) fn run(place: Place, words: &[&str]) -> Outcome {
     Run::start(place, words).end()
 }
 
-fn exits(code: i32, outcome: &Outcome) {
+pub(crate) fn exits(code: i32, outcome: &Outcome) {
     assert_eq!(outcome.status, format!("exit {code}"), "{outcome:?}");
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::compiler::Compiler;
 use super::cpio::{Archive, Entry};
 use super::debian::Debian;
 use super::kernel::Kernel;
@@ -13,7 +14,7 @@ use super::machine::ARM64;
 use super::{common, inner, run};
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
-/// The release that has a compiler which is new enough, for programs of its browsers.
+/// The release that has a core library for it and a busybox.
 const RELEASE: &str = "bookworm";
 
 /// The pause for aarch64 in the image that shim builds; none where it carries none.
@@ -39,71 +40,20 @@ fn out_of_the_image() -> Option<PathBuf> {
     Some(layout.join("pause"))
 }
 
-/// A compiler and a linker for aarch64 that run here.
-struct Compiler {
-    rustc: PathBuf,
-    libraries: String,
-    sysroot: PathBuf,
-    ld: PathBuf,
-}
-
-impl Compiler {
-    fn fetch() -> Compiler {
-        let here = Debian::new(RELEASE, "amd64");
-        let rustc = here.package("rustc-web");
-        let driver = here.depends("libstd-rust-web-dev");
-        let llvm = here.package(&here.needs(&driver, "libllvm"));
-        let (driver, binutils) =
-            (here.package(&driver), here.package("binutils-aarch64-linux-gnu"));
-        let sysroot = Debian::new(RELEASE, "arm64").package("libstd-rust-web-dev").join("usr");
-        let below = |root: &Path| root.join("usr/lib/x86_64-linux-gnu").display().to_string();
-        Compiler {
-            rustc: rustc.join("usr/bin/rustc"),
-            libraries: [below(&driver), below(&llvm), below(&binutils)].join(":"),
-            sysroot,
-            ld: binutils.join("usr/bin/aarch64-linux-gnu-ld"),
-        }
-    }
-
-    /// Compiles pause as build.rs does it.
-    fn pause(&self) -> PathBuf {
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pause-aarch64");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("pause/main.rs");
-        let mut rustc = Command::new(&self.rustc);
-        rustc.args(["--crate-name", "pause", "--crate-type", "bin", "--edition", "2024"]);
-        rustc.arg("--sysroot").arg(&self.sysroot).args(["--target", TARGET]);
-        rustc.arg("-o").arg(&program).arg("-Clinker-flavor=ld");
-        rustc.arg(format!("-Clinker={}", self.ld.display()));
-        rustc.args(env!("PODKEEL_PAUSE_FLAGS").split(' ').flat_map(for_ld)).arg(source);
-        rustc.env("LD_LIBRARY_PATH", &self.libraries);
-        rustc.env("CARGO_PKG_VERSION", env!("CARGO_PKG_VERSION"));
-        run(&mut rustc);
-        program
-    }
-}
-
-/// A flag of the compiler's, with what is meant for gcc said to the linker itself.
-fn for_ld(flag: &str) -> Vec<String> {
-    match flag.strip_prefix("-Clink-arg=") {
-        Some("-nostartfiles") => Vec::new(),
-        Some(arg) => {
-            let words = arg.strip_prefix("-Wl,").unwrap_or(arg).split(',');
-            words.map(|word| format!("-Clink-arg={word}")).collect()
-        }
-        None => vec![flag.to_owned()],
-    }
-}
-
 /// Boots a VM in which pause is tested by a shell script, and judges what it says.
 pub(super) fn boot(kernel: &Kernel, label: &str, most: Duration) {
-    let pause = out_of_the_image().unwrap_or_else(|| Compiler::fetch().pause());
+    let pause = out_of_the_image()
+        .unwrap_or_else(|| Compiler::of_debian(&Debian::new(RELEASE, "arm64")).pause(TARGET));
     let busybox = Debian::new(RELEASE, "arm64").package("busybox-static").join("bin/busybox");
     let mut image = Archive::default();
-    for dir in ["/dev", "/proc", "/sys", "/run", "/new"] {
+    for dir in ["/dev", "/inits", "/proc", "/sys", "/run", "/new"] {
         image.add(Path::new(dir), Entry::Folder);
     }
     image.add(Path::new("/bin/busybox"), Entry::Copy(busybox, 0o755));
     image.add(Path::new("/pause"), Entry::Copy(pause, 0o755));
+    for name in ["pause", "tini", "dumb-init", "catatonit"] {
+        image.add(&Path::new("/inits").join(name), Entry::Link("/pause".into()));
+    }
     let version = concat!("version='podkeel-pause ", env!("CARGO_PKG_VERSION"), "'\n");
     let job = version.to_owned() + include_str!("arm64.sh");
     for (at, text) in [("/init", include_str!("init.sh")), ("/job", &job), ("/modules", "")] {

@@ -63,9 +63,63 @@ reaps_orphans() {
     end TERM
 }
 
+# An init: pause under a name over a command, as PID 1 of a PID namespace of its own, with a
+# /proc of that.
+init() { name=$1; shift; exec unshare -p -m -f --mount-proc "/inits/$name" "$@"; }
+ends() { want=$1; shift; code=0; ("$@") || code=$?; is "$code" "$want"; }
+ended() { code=0; wait "$outer" || code=$?; is "$code" "$1"; }
+names='pause tini dumb-init catatonit'
+
+runs_a_command() {
+    for name in $names; do
+        is "$(init $name -- sh -c 'echo "$$ $0 $1"' a 'b c')" '2 a b c'
+        ends 7 init $name -- sh -c 'exit 7'
+        ends 143 init $name -- sh -c 'kill -TERM $$'
+        ends 0 init $name -e 143 -- sh -c 'kill -TERM $$'
+        ends 127 init $name -- no-such-command
+        ends 126 init $name -- /proc
+        ends 7 "/inits/$name" -- sh -c 'exit 7'
+    done
+}
+passes_signals_on() {
+    for name in $names; do
+        init $name -r 10:12 -- sh -c 'for s in HUP USR2 TERM; do trap "echo $s" $s; done
+            echo ready; while :; do sleep 0.1; done' >/run/said &
+        outer=$!
+        soon grep -q ready /run/said
+        pod=$(child)
+        for signal in HUP:HUP USR1:USR2 TERM:TERM; do
+            kill "-${signal%:*}" "$pod"
+            soon grep -q "^${signal#*:}$" /run/said
+        done
+        kill -KILL "$pod"
+        ended 137
+    done
+}
+reaps_as_an_init() {
+    for name in $names; do
+        ends 5 init $name -w -- sh -c '(sleep 0.2 &); sleep 0.6; ps -o stat,args; exit 5' >/run/said 2>&1
+        grep -q 'reaped zombie process with pid=' /run/said
+        ! grep '^Z' /run/said
+    done
+}
+waits_and_kills() {
+    is "$(init pause --wait-all -- sh -c '(sleep 0.5; echo late) & exit 3')" late
+    ends 3 init pause --grace 300ms -- sh -c '(trap "" TERM; while :; do sleep 1; done) & sleep 0.3; exit 3'
+    init pause --grace 300ms -- sh -c 'trap "" TERM; echo ready; while :; do sleep 1; done' >/run/said &
+    outer=$!
+    soon grep -q ready /run/said
+    kill -TERM "$(child)"
+    ended 137
+}
+
 try says_its_version
 try warns_where_it_is_not_the_first_process
 try leaves_on_term
 try leaves_on_int
 try stays_on_other_signals
 try reaps_orphans
+try runs_a_command
+try passes_signals_on
+try reaps_as_an_init
+try waits_and_kills

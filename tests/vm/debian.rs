@@ -30,6 +30,8 @@ pub(super) struct Debian {
     dir: PathBuf,
     release: &'static str,
     arch: &'static str,
+    /// Whether its security updates count.
+    updates: bool,
 }
 
 /// The root of the cache.
@@ -49,7 +51,14 @@ pub(super) fn lock() -> Flock<fs::File> {
 
 impl Debian {
     pub(super) fn new(release: &'static str, arch: &'static str) -> Debian {
-        Debian { dir: cache().join(format!("{release}-{arch}")), release, arch }
+        Debian { dir: cache().join(format!("{release}-{arch}")), release, arch, updates: true }
+    }
+
+    /// A release without its security updates, which mirrors don't have of every architecture.
+    #[allow(dead_code, reason = "the VMs have the updates, too")]
+    pub(super) fn without_updates(release: &'static str, arch: &'static str) -> Debian {
+        let dir = cache().join(format!("{release}-{arch}-main"));
+        Debian { dir, release, arch, updates: false }
     }
 
     /// Where the newest version of a package is unpacked.
@@ -115,7 +124,8 @@ impl Debian {
             fs::create_dir_all(self.dir.join(dir)).expect("make a folder of the cache");
         }
         fs::write(self.dir.join("apt/status"), "").expect("write into the cache");
-        fs::write(self.dir.join("sources.list"), sources(self.release)).expect("write sources");
+        let sources = sources(self.release, self.updates);
+        fs::write(self.dir.join("sources.list"), sources).expect("write sources");
         run(self.apt("apt-get").arg("update"));
         fs::write(done, "").expect("write into the cache");
     }
@@ -153,10 +163,11 @@ fn user() -> String {
 }
 
 /// Sources of a release, on the mirrors that the machine's own apt uses.
-fn sources(release: &str) -> String {
+fn sources(release: &str, updates: bool) -> String {
     let [main, security] = mirrors();
     let line = |uri, suite| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n");
-    line(main, release.to_owned()) + &line(security, format!("{release}-security"))
+    let updates = updates.then(|| line(security, format!("{release}-security")));
+    line(main, release.to_owned()) + &updates.unwrap_or_default()
 }
 
 /// The mirrors of Debian and of its security updates.

@@ -9,7 +9,7 @@
 //! machine   QEMU: boot, read the serial line, end what hangs
 //! choice    which tests run in there
 //! inner     runs them, and judges how they ended
-//! arm64     pause on another CPU
+//! arm64     pause on another CPU      compiler  who compiles it for that
 //! init.sh   PID 1 in there      inner.sh   runs one test
 //! ```
 //!
@@ -20,6 +20,7 @@ mod common;
 
 mod arm64;
 mod choice;
+mod compiler;
 mod cpio;
 mod debian;
 mod image;
