@@ -301,6 +301,16 @@ pub fn of_container(roots: &Roots, container: &str) -> Result<Vec<Read>> {
     Ok(found)
 }
 
+/// All records of attachments to a network, as they can be read.
+pub fn of_network(roots: &Roots, network: &str) -> Result<Vec<Read>> {
+    let dir = roots.net().join(keep::file_name(network));
+    let mut found = Vec::new();
+    for file in keep::list(&dir).map_err(|e| kept("list records", &e))? {
+        found.extend(read(&dir.join(file))?);
+    }
+    Ok(found)
+}
+
 /// Reads one file among the records; `None` where it is gone by now.
 fn read(path: &Path) -> Result<Option<Read>> {
     match std::fs::read(path) {

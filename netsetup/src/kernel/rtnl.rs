@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use podkeel_wire::Message;
 use podkeel_wire::rt::{self, AddrInfo, LinkInfo, Neigh, RouteInfo};
+use podkeel_wire::{Batch, Message};
 
-use super::socket::{Apart, Socket};
+use super::socket::{Apart, Refusal, Socket};
 use crate::error::{Error, Kind, Result};
 
 /// A route socket and the link indices it has seen.
@@ -183,27 +183,74 @@ impl Rtnl {
     /// it waits.
     pub fn delete_link(&mut self, link: &LinkInfo) -> Result<bool> {
         self.index.remove(&link.name);
-        let mut batch = self.socket.batch();
-        rt::del_link(&mut batch, link.index);
-        let gone = |message: &Message<'_>| rt::read_gone(message) == Some(link.index);
-        let refused = match self.socket.send_apart(batch, rt::GROUP_LINK, gone)? {
-            Apart::Done => {
-                // A veth's other end goes right after it, under the same lock of the
-                // kernel's (RTNL), which this question waits for.
-                let _ = self.link_at(link.index)?;
-                return Ok(true);
-            }
-            Apart::Refused(refusal) => vec![refusal],
-            Apart::Unknown => {
-                let mut batch = self.socket.batch();
-                rt::del_link(&mut batch, link.index);
-                self.socket.exchange(batch, |_| {})?
-            }
-        };
-        match refused.first() {
+        match self.delete_apart(|batch| _ = rt::del_link(batch, link.index), &[link.index])? {
             None => Ok(true),
             Some(refusal) if refusal.errno == libc::ENODEV => Ok(false),
             Some(refusal) => Err(refusal.error(format!("delete link {}", link.name))),
+        }
+    }
+
+    /// Deletes several links at once, as one group: what the kernel does once for each
+    /// request, it does once for all of them. Waits as [`Rtnl::delete_link`] does; what is
+    /// gone already is no error.
+    ///
+    /// `group` is the number that these links get for it, and that no other has.
+    pub fn delete_links(&mut self, links: &[LinkInfo], group: u32) -> Result<()> {
+        let mut batch = self.socket.batch();
+        for link in links {
+            self.index.remove(&link.name);
+            let change = rt::Link { index: link.index, group: Some(group), ..rt::Link::default() };
+            rt::new_link(&mut batch, rt::REQUEST, &change);
+        }
+        let what = || format!("delete {} links as group {group}", links.len());
+        let first = batch.next_seq() - links.len() as u32;
+        let mut gone = Vec::new();
+        for refusal in self.socket.exchange(batch, |_| {})? {
+            match refusal.errno {
+                libc::ENODEV => gone.push(refusal.seq - first),
+                _ => return Err(refusal.error(what())),
+            }
+        }
+        let there = links.iter().zip(0u32..).filter(|(_, at)| !gone.contains(at));
+        let there: Vec<u32> = there.map(|(link, _)| link.index).collect();
+        if there.is_empty() {
+            return Ok(());
+        }
+        match self.delete_apart(|batch| _ = rt::del_group(batch, group), &there)? {
+            Some(refusal) if refusal.errno != libc::ENODEV => Err(refusal.error(what())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has another process ask for a deletion, and returns once these links are gone, or
+    /// why the kernel refused.
+    fn delete_apart(
+        &mut self,
+        ask: impl Fn(&mut Batch),
+        indices: &[u32],
+    ) -> Result<Option<Refusal>> {
+        let mut batch = self.socket.batch();
+        ask(&mut batch);
+        let mut left = indices.to_vec();
+        let gone = |message: &Message<'_>| {
+            left.retain(|index| rt::read_gone(message) != Some(*index));
+            left.is_empty()
+        };
+        match self.socket.send_apart(batch, rt::GROUP_LINK, gone)? {
+            Apart::Done => {
+                // A veth's other end goes right after it, under the same lock of the
+                // kernel's (RTNL), which this question waits for.
+                if let Some(index) = indices.last() {
+                    let _ = self.link_at(*index)?;
+                }
+                Ok(None)
+            }
+            Apart::Refused(refusal) => Ok(Some(refusal)),
+            Apart::Unknown => {
+                let mut batch = self.socket.batch();
+                ask(&mut batch);
+                Ok(self.socket.exchange(batch, |_| {})?.into_iter().next())
+            }
         }
     }
 }

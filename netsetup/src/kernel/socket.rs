@@ -142,14 +142,14 @@ impl Socket {
         Ok(())
     }
 
-    /// Has another process send a batch, and returns as soon as a notification of `group`
-    /// says that the request has its effect: the sender itself may have to wait for what
-    /// the kernel does afterwards.
+    /// Has another process send a batch, and returns as soon as `effect`, which is given the
+    /// notifications of `group`, says that the request has its effect: the sender itself may
+    /// have to wait for what the kernel does afterwards.
     pub fn send_apart(
         &mut self,
         mut batch: Batch,
         group: u32,
-        effect: impl Fn(&Message<'_>) -> bool,
+        effect: impl FnMut(&Message<'_>) -> bool,
     ) -> Result<Apart> {
         batch.ack_last();
         self.seq = batch.next_seq();
@@ -162,7 +162,7 @@ impl Socket {
     fn watch_apart(
         &mut self,
         batch: &Batch,
-        effect: impl Fn(&Message<'_>) -> bool,
+        mut effect: impl FnMut(&Message<'_>) -> bool,
     ) -> Result<Apart> {
         let what = || "have a netlink request sent by another process".to_owned();
         let flags = SocketFlags::CLOEXEC;
@@ -185,7 +185,7 @@ impl Socket {
                 Err(errno) => return Err(errno).ctx(what),
             }
             let ended = !both[1].revents().is_empty();
-            match self.hear(batch.last_seq(), &effect)? {
+            match self.hear(batch.last_seq(), &mut effect)? {
                 Apart::Unknown if !ended => {}
                 heard => return Ok(heard),
             }
@@ -193,7 +193,7 @@ impl Socket {
     }
 
     /// Reads what is there: the effect, or the answer to message `seq`.
-    fn hear(&mut self, seq: u32, effect: impl Fn(&Message<'_>) -> bool) -> Result<Apart> {
+    fn hear(&mut self, seq: u32, effect: &mut impl FnMut(&Message<'_>) -> bool) -> Result<Apart> {
         loop {
             let len = match self.receive_any() {
                 Ok(len) => len,

@@ -3,7 +3,7 @@
 //! absent is success; an error doesn't stop the rest.
 
 use podkeel_wire::nf::Elem;
-use podkeel_wire::rt;
+use podkeel_wire::rt::{self, LinkInfo};
 
 use super::find::same_value;
 use super::make::{Part, addr_of, attr_of, route_of};
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::kernel::ruleset::{self, TABLE};
 use crate::kernel::{Nft, Rtnl};
 use crate::kernel::{conntrack, forward, guard};
+use crate::names::Mark;
 
 /// Undoes a part of a plan but for the steps in `foreign`. Of what is shared,
 /// `last` says whether nobody else holds it. Returns what went wrong.
@@ -139,12 +140,17 @@ pub fn drop_elems<S: AsRef<str>>(
 
 fn drop_veth(world: &mut World, veth: &Veth) -> Result<()> {
     let Some(link) = world.host.link(&veth.name)? else { return Ok(()) };
-    // Without an alias it was cut off between its birth and its mark; the name
-    // is a hash of ours. With another alias it is somebody else's.
-    if link.alias.is_none() || world.mark.is(link.alias.as_deref()) {
+    if is_veth_of(&link, &world.mark) {
         world.host.delete_link(&link)?;
     }
     Ok(())
+}
+
+/// Whether a link with the name of this attachment's veth is that veth.
+pub fn is_veth_of(link: &LinkInfo, mark: &Mark) -> bool {
+    // Without an alias it was cut off between its birth and its mark; the name
+    // is a hash of ours. With another alias it is somebody else's.
+    link.alias.is_none() || mark.is(link.alias.as_deref())
 }
 
 fn put_back(world: &mut World, at: Side, path: &[String], value: &str, before: &str) -> Result<()> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use podkeel_keep::{self as keep, Lock, Record, Wait};
 
+use super::group::links_first;
 use super::sweep::{self, Known};
 use super::{Context, PATIENCE};
 use super::{alive, chain};
@@ -56,8 +57,31 @@ pub fn del_with(context: &Context, id: &Id, lease_dirs: &[PathBuf]) -> Result<De
 /// what was attached for that bundle, or by hand for a container that is gone:
 /// another runtime may have a container of the same id.
 pub fn del_container(context: &Context, container: &str, bundle: Option<&str>) -> Result<Vec<Id>> {
+    let (ids, mut errors) = of_container(context, container, bundle)?;
+    links_first(context, &ids);
     let mut gone = Vec::new();
-    let mut errors = Vec::new();
+    for id in ids {
+        match del(context, &id) {
+            Ok(_) => gone.push(id),
+            Err(error) => errors.push(error),
+        }
+    }
+    match errors.into_iter().next() {
+        None => {
+            context.tidy_container(container);
+            Ok(gone)
+        }
+        Some(error) => Err(error),
+    }
+}
+
+/// What a container has, and why that isn't all.
+fn of_container(
+    context: &Context,
+    container: &str,
+    bundle: Option<&str>,
+) -> Result<(Vec<Id>, Vec<Error>)> {
+    let (mut ids, mut errors) = (Vec::new(), Vec::new());
     for read in record::of_container(&context.roots, container)? {
         let attachment = match read {
             Read::Whole(attachment) if attachment.id.container == container => attachment,
@@ -72,21 +96,11 @@ pub fn del_container(context: &Context, container: &str, bundle: Option<&str>) -
             Some(own) => bundle.is_some_and(|asked| asked != own),
             None => bundle.is_some() && alive::has_its_namespace(&attachment),
         };
-        if another {
-            continue;
-        }
-        match del(context, &attachment.id) {
-            Ok(_) => gone.push(attachment.id),
-            Err(error) => errors.push(error),
+        if !another {
+            ids.push(attachment.id);
         }
     }
-    match errors.into_iter().next() {
-        None => {
-            context.tidy_container(container);
-            Ok(gone)
-        }
-        Some(error) => Err(error),
-    }
+    Ok((ids, errors))
 }
 
 /// Undoes a record that is open and locked, and removes it. A torn one says
@@ -127,7 +141,7 @@ pub(super) fn take_down(context: &Context, id: &Id, mut record: Record) -> Resul
 /// Cut off from here on, an attachment must not look complete: gc would keep it while
 /// its namespace lives, and add would say that it is there. On a disk that is full the
 /// note can't be made, but del must go on.
-fn note_deleting(attachment: &mut Attachment, record: &mut Record) {
+pub(super) fn note_deleting(attachment: &mut Attachment, record: &mut Record) {
     if attachment.state == State::Complete {
         attachment.state = State::Deleting;
         if let Ok(bytes) = attachment.to_bytes() {

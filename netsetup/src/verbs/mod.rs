@@ -6,6 +6,7 @@ pub mod chain;
 mod check;
 mod del;
 pub mod gc;
+mod group;
 pub mod map;
 pub mod ns;
 mod plugin;

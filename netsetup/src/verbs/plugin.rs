@@ -5,9 +5,10 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use podkeel_keep::{self as keep, Record, Wait};
+use podkeel_keep::{Record, Wait};
 use podkeel_wire::rt::LinkInfo;
 
+use super::group::links_first;
 use super::{Context, check, del};
 use crate::conf::{self, Ipam, Network, Plugin};
 use crate::error::{Error, Kind, Result};
@@ -203,31 +204,41 @@ fn mac_of(link: &LinkInfo) -> String {
 /// The first thing that could not be taken away; everything else was.
 pub fn collect(context: &Context, network: &Network, parts: &[&str], valid: &Valid) -> Result<()> {
     context.trust()?;
-    let mut errors = Vec::new();
     let stays =
         |container: &str, ifname: &str| valid.contains(&(container.to_owned(), ifname.to_owned()));
-    let net = context.roots.net();
-    let dir = net.join(keep::file_name(&network.name));
-    for relative in keep::list(&dir).map_err(|e| kept("list records", &e))? {
-        let relative = Path::new(&keep::file_name(&network.name)).join(relative);
-        let record = match Record::open_locked(&net, &relative, Wait::No) {
+    let is_doomed = |there: &Attachment| -> Result<bool> {
+        let kind = there.id.part.split('.').next().unwrap_or_default();
+        let is_ours = there.mark.root() == context.roots.id()? && there.id.network == network.name;
+        Ok(is_ours && parts.contains(&kind) && !stays(&there.id.container, &there.id.ifname))
+    };
+    let mut doomed = Vec::new();
+    for read in record::of_network(&context.roots, &network.name)? {
+        if let Read::Whole(there) = read
+            && is_doomed(&there)?
+        {
+            doomed.push(there.id);
+        }
+    }
+    links_first(context, &doomed);
+    let mut errors = Vec::new();
+    for id in doomed {
+        let record = match Record::open_locked(&context.roots.net(), &id.relative(), Wait::No) {
             Ok(record) => record,
             // Gone, or somebody is just at work on it.
             Err(e) if e.is_missing() || e.is_busy() => continue,
-            Err(e) => return Err(kept(format!("read record {}", relative.display()), &e)),
+            Err(e) => return Err(kept(format!("read the record of {id}"), &e)),
         };
         let bytes = record.read().map_err(|e| kept("read a record", &e))?;
         let Read::Whole(there) = Read::new(&bytes) else { continue };
-        let id = &there.id;
-        let is_ours = there.mark.root() == context.roots.id()? && id.network == network.name;
-        let kind = id.part.split('.').next().unwrap_or_default();
-        if is_ours && parts.contains(&kind) && !stays(&id.container, &id.ifname) {
-            match del::take_down(context, id, record) {
-                Ok(more) => errors.extend(more),
-                Err(error) => errors.push(error),
-            }
-            context.tidy_container(&id.container);
+        // Another by now.
+        if there.id != id || !is_doomed(&there)? {
+            continue;
         }
+        match del::take_down(context, &id, record) {
+            Ok(more) => errors.extend(more),
+            Err(error) => errors.push(error),
+        }
+        context.tidy_container(&id.container);
     }
     if let Some(Ipam::HostLocal(ipam)) = network.ipam() {
         let dir = ipam::lease_dir(&network.name, ipam, &context.roots);

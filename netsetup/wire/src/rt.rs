@@ -10,12 +10,14 @@ use crate::{Attrs, Batch, Message, Msg, attrs};
 
 mod conf;
 mod device;
+mod gone;
 mod neigh;
 mod route;
 mod vlan;
 
 pub use conf::{Switches, get_forwarding, read_forwarding};
 pub use device::{Device, Vxlan};
+pub use gone::{GROUP_LINK, del_group, del_link, read_gone};
 pub use neigh::{Neigh, dump_neighs, new_neigh};
 pub use route::{Route, RouteInfo, del_route, dump_routes, new_route};
 pub use vlan::{PortVlan, add_vlan, del_vlan, dump_vlans, read_vlans};
@@ -56,6 +58,8 @@ pub struct Link<'a> {
     pub link: Option<u32>,
     /// IFLA_IFALIAS. Silently dropped by the kernel in the message that creates a link.
     pub alias: Option<&'a str>,
+    /// IFLA_GROUP: a number by which several links are meant at once; 0 is that of all others.
+    pub group: Option<u32>,
     /// IFF_UP. In a veth's peer while it is created: ENOTCONN.
     pub up: Option<bool>,
     /// IFF_PROMISC.
@@ -101,11 +105,6 @@ pub struct Port {
 /// Appends an RTM_NEWLINK: with [`CREATE`] a new link, with [`REQUEST`] a change.
 pub fn new_link(batch: &mut Batch, flags: u16, link: &Link<'_>) -> u32 {
     batch.add(libc::RTM_NEWLINK, flags, |m| link_body(m, link))
-}
-
-/// Appends an RTM_DELLINK by index.
-pub fn del_link(batch: &mut Batch, index: u32) -> u32 {
-    batch.add(libc::RTM_DELLINK, REQUEST, |m| m.body(&ifinfo(index, 0, 0)))
 }
 
 /// Appends an RTM_GETLINK by name; the answer is one link or ENODEV.
@@ -157,6 +156,9 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
     }
     if let Some(master) = link.master {
         m.u32(libc::IFLA_MASTER, master);
+    }
+    if let Some(group) = link.group {
+        m.u32(libc::IFLA_GROUP, group);
     }
     if let Some(alias) = link.alias {
         // Without a NUL, as ip sends it: the kernel counts one in, refuses
@@ -384,17 +386,6 @@ impl LinkInfo {
     pub fn up(&self) -> bool {
         self.flags & libc::IFF_UP as u32 != 0
     }
-}
-
-/// The group of notifications about links: RTNLGRP_LINK of linux/rtnetlink.h.
-pub const GROUP_LINK: u32 = 1;
-
-/// The index of the link that a notification says is gone. A bridge's port that is none
-/// any more (AF_BRIDGE) is still a link.
-pub fn read_gone(message: &Message<'_>) -> Option<u32> {
-    let is_link = message.body.first() == Some(&(libc::AF_UNSPEC as u8));
-    let gone = message.kind == libc::RTM_DELLINK && is_link;
-    gone.then(|| u32_of(message.body.get(4..)?)).flatten()
 }
 
 /// What an RTM_NEWADDR of the kernel says.

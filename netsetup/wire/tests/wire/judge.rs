@@ -128,6 +128,11 @@ fn links_looked_up_listed_and_deleted() {
         RouteNetlinkMessage::DelLink(m) => assert_eq!((m.header.index, m.attributes), (12, vec![])),
         other => panic!("{other:?}"),
     }
+    let of_group = (0, vec![LinkAttribute::Group(77)]);
+    match written(rt::REQUEST, |b| rt::del_group(b, 77)) {
+        RouteNetlinkMessage::DelLink(m) => assert_eq!((m.header.index, m.attributes), of_group),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

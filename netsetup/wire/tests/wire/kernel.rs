@@ -213,7 +213,12 @@ fn ip_shows_our_links_addresses_and_routes() {
         assert_eq!(ip("route show default"), serde_json::Value::Null);
         assert!(!run(&["ip", "addr", "show", "br0"]).contains("10.1.0.1"));
         assert_eq!(ip("link show v0")["ifalias"], serde_json::Value::Null);
-        send(ROUTE, |b| _ = rt::del_link(b, 11));
+        send(ROUTE, |b| _ = rt::new_link(b, REQUEST, &Link { group: Some(77), ..of(11) }));
+        assert_eq!(ip("link show v0")["group"], "77");
+        let mut none = Batch::new(1);
+        rt::del_group(&mut none, 78);
+        assert_eq!(refusals(ROUTE, &none), [(1, libc::ENODEV)]);
+        send(ROUTE, |b| _ = rt::del_group(b, 77));
         assert!(!run(&["ip", "link"]).contains("v0"));
     });
 }
