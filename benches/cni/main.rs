@@ -51,7 +51,7 @@ fn main() {
 fn measure(extent: &Extent) {
     let Extent { rounds, others } = extent;
     println!(
-        "{:29}{:>9} {:>9} {:>9} {:>9}",
+        "{:38} {:>8}  {:>8}  {:>8}  {:>8}",
         format!("medians of {rounds}, ms"),
         "ADD 0",
         format!("ADD {others}"),
@@ -67,7 +67,7 @@ fn measure(extent: &Extent) {
 
 fn of_chain(chain: &str, extent: &Extent) {
     let mut sides = ["reference", "netsetup"].map(|name| Side::start(&format!("{name}/{chain}")));
-    let [alone, theirs_alone] = rounds(&mut sides, chain, extent.rounds);
+    let alone = rounds(&mut sides, chain, extent.rounds);
     let mut made = 0;
     while made < extent.others {
         progress(&format!("{chain}: {made} of {} others", extent.others));
@@ -76,25 +76,34 @@ fn of_chain(chain: &str, extent: &Extent) {
         sides.iter_mut().for_each(|side| _ = side.answer());
         made += more;
     }
-    let [beside, theirs_beside] = rounds(&mut sides, chain, extent.rounds);
+    let beside = rounds(&mut sides, chain, extent.rounds);
     progress("");
-    let row = |alone: &[f64; 2], beside: &[f64; 2]| [alone[0], beside[0], alone[1], beside[1]];
-    let (theirs, ours) = (row(&theirs_alone, &theirs_beside), row(&alone, &beside));
-    let faster = [0, 1, 2, 3].map(|i| theirs[i] / ours[i]);
-    for (name, figures, unit) in
-        [("reference", theirs, " "), ("netsetup", ours, " "), ("times faster", faster, "x")]
-    {
-        let [a, b, c, d] = figures.map(|figure| format!("{figure:8.2}{unit}"));
-        println!("{chain:16} {name:12}{a} {b} {c} {d}");
+    // ADD alone and beside others, DEL alone and beside others.
+    let row = |side: usize, of: fn(&[f64]) -> f64| {
+        [(&alone, 0), (&beside, 0), (&alone, 1), (&beside, 1)].map(|(t, verb)| of(&t[side][verb]))
+    };
+    for (what, of) in [("", median as fn(&[f64]) -> f64), (", fastest", fastest)] {
+        let (theirs, ours) = (row(0, of), row(1, of));
+        let times = [0, 1, 2, 3].map(|i| theirs[i] / ours[i]);
+        for (name, figures, unit) in
+            [("reference", theirs, " "), ("netsetup", ours, " "), ("times faster", times, "x")]
+        {
+            let [a, b, c, d] = figures.map(|figure| format!("{figure:8.2}{unit}"));
+            println!("{chain:16} {:21} {a} {b} {c} {d}", format!("{name}{what}"));
+        }
     }
-    for (name, row) in [("reference", theirs), ("netsetup", ours)] {
-        let (add, del) = (row[1] / row[0], row[3] / row[2]);
-        println!("{chain:16} {name:12} growth: ADD {add:.2}, DEL {del:.2}");
+    for (side, name) in ["reference", "netsetup"].iter().enumerate() {
+        let [add, add_more, del, del_more] = row(side, median);
+        println!(
+            "{chain:16} {name}: growth of ADD {:.2}, of DEL {:.2}",
+            add_more / add,
+            del_more / del
+        );
     }
 }
 
-/// Medians of ADD and DEL, ms: netsetup's, the reference's.
-fn rounds(sides: &mut [Side; 2], chain: &str, rounds: usize) -> [[f64; 2]; 2] {
+/// How long each ADD and each DEL took, ms, by side: the reference, netsetup.
+fn rounds(sides: &mut [Side; 2], chain: &str, rounds: usize) -> [[Vec<f64>; 2]; 2] {
     let mut times: [[Vec<f64>; 2]; 2] = Default::default();
     for round in 0..rounds {
         progress(&format!("{chain}: {round} of {rounds} rounds"));
@@ -104,8 +113,7 @@ fn rounds(sides: &mut [Side; 2], chain: &str, rounds: usize) -> [[f64; 2]; 2] {
             times.iter_mut().zip(figures).for_each(|(times, time)| times.push(time));
         }
     }
-    let [theirs, ours] = times.map(|times| times.map(median));
-    [ours, theirs]
+    times
 }
 
 fn versions(calls: usize) {
@@ -117,7 +125,7 @@ fn versions(calls: usize) {
             times.extend(side.answer());
         }
     }
-    let [theirs, ours] = times.map(median);
+    let [theirs, ours] = times.map(|times| median(&times));
     println!(
         "VERSION, median of {calls}, ms: reference {theirs:.2}, netsetup {ours:.2}, {:.1}x",
         theirs / ours
@@ -141,9 +149,15 @@ fn sizes() {
     );
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+fn median(times: &[f64]) -> f64 {
+    let mut times = times.to_vec();
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
+}
+
+/// What a busy machine disturbs least.
+fn fastest(times: &[f64]) -> f64 {
+    times.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// One line that changes, where somebody looks.
