@@ -6,6 +6,8 @@
 //! /run/podkeel/held/<object>/<attachment>                who holds what is shared
 //! ```
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use podkeel_keep as keep;
@@ -159,6 +161,10 @@ pub struct Attachment {
     pub plan: Plan,
     /// What `add` answered: a CNI result.
     pub result: Value,
+    /// The handles of the rules that accept an address's packets: found without a list of
+    /// those of all pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub accepts: BTreeMap<IpAddr, Vec<u64>>,
     /// The plugins that were called one by one so far, where some of them aren't ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<Chain>,

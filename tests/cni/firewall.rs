@@ -1,12 +1,13 @@
 //! firewall: accepts where the host's iptables drop what is forwarded.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::call::{Plugins, bridge, host_local, ours, reference, who, with};
+use super::call::{Plugins, Who, bridge, host_local, ours, reference, who, with};
 use super::common::traffic::{tcp, tcp_server};
-use super::common::{Kind, dirs, neighbour, ns_add, sh, sh_out, world};
+use super::common::{Kind, dirs, neighbour, ns_add, output_with, scratch, sh, sh_out, told, world};
 
 const SHORT: Duration = Duration::from_millis(500);
 
@@ -133,6 +134,73 @@ fn chains_are_shared_and_go_with_the_last() {
             env!("CARGO_BIN_EXE_netsetup")
         ));
         assert_eq!(rules(), before);
+    });
+}
+
+/// `iptables-restore` loads all rules anew: with other handles, and with comments of another form.
+#[test]
+fn rules_that_somebody_loaded_again() {
+    world(Kind::User, || {
+        let plugins = ours();
+        sh(DROP);
+        let conf = |name: &str| {
+            ns_add(name);
+            let result = plugins.ok("ADD", &who(name), &bridge("1.0.0"));
+            let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "firewall",
+                              "prevResult": result});
+            plugins.ok("ADD", &who(name), &conf);
+            conf
+        };
+        let [a, b] = ["a", "b"].map(conf);
+        sh("iptables-save | iptables-restore; ip6tables-save | ip6tables-restore");
+        assert_eq!(rules().matches("10.77.0.2/32").count(), 3, "{}", rules());
+        for (name, conf) in [("a", &a), ("b", &b)] {
+            plugins.ok("CHECK", &who(name), conf);
+        }
+        plugins.ok("DEL", &who("a"), &a);
+        assert!(!rules().contains("10.77.0.2/") && !rules().contains("fd77::2/"), "{}", rules());
+        plugins.ok("CHECK", &who("b"), &b);
+        plugins.ok("DEL", &who("b"), &b);
+        assert!(!rules().contains("10.77.0.") && !rules().contains("fd77::"), "{}", rules());
+    });
+}
+
+/// A pod's rules are found by their handles: what DEL reads doesn't grow with the others'.
+#[test]
+fn del_reads_no_list_of_all_pods() {
+    world(Kind::User, || {
+        let plugins = ours();
+        sh(DROP);
+        let pod = ns_add("a");
+        let conf = |n: usize| {
+            let ips = json!([{"interface": 0, "address": format!("10.77.0.{n}/24")}]);
+            let interfaces =
+                json!([{"name": "eth0", "sandbox": format!("/run/netns/{}", pod.name)}]);
+            json!({"cniVersion": "1.0.0", "name": "net", "type": "firewall", "prevResult":
+                   {"cniVersion": "1.0.0", "interfaces": interfaces, "ips": ips}})
+        };
+        let who = |n: usize| Who { container: format!("c{n}"), ..who("a") };
+        let answers = |n: usize| {
+            plugins.ok("ADD", &who(n), &conf(n));
+            let file = scratch().join("calls").display().to_string();
+            let program = plugins.dir.join("firewall");
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-e", "trace=recvfrom", "-o", &file]).arg(program).envs([
+                ("CNI_COMMAND", "DEL"),
+                ("CNI_CONTAINERID", &who(n).container),
+                ("CNI_NETNS", "/run/netns/a"),
+                ("CNI_IFNAME", "eth0"),
+                ("CNI_PATH", "/nowhere"),
+            ]);
+            let output = output_with(&mut strace, conf(n).to_string().as_bytes());
+            assert!(output.status.success(), "{}", told("DEL", &output));
+            assert!(!rules().contains(&format!("10.77.0.{n}/")), "{}", rules());
+            sh_out(&format!("grep -c recvfrom {file}"))
+        };
+        plugins.ok("ADD", &who(2), &conf(2));
+        let beside_one = answers(100);
+        (3..60).for_each(|n| _ = plugins.ok("ADD", &who(n), &conf(n)));
+        assert_eq!(answers(101), beside_one);
     });
 }
 

@@ -165,8 +165,8 @@ fn is_of(rule: &RuleInfo, ip: IpAddr, mark: &str) -> bool {
     rule.comment.as_deref() == Some(mark) && rule.compared.first() == Some(&bytes_of(ip))
 }
 
-/// Lets an address's packets through.
-pub fn accept(nft: &mut Nft, ip: IpAddr, mark: &str) -> Result<()> {
+/// Lets an address's packets through. Returns the handles of its rules.
+pub fn accept(nft: &mut Nft, ip: IpAddr, mark: &str) -> Result<Vec<u64>> {
     let (from, to, len) = if ip.is_ipv4() { (12, 16, 4) } else { (8, 24, 16) };
     let bytes = bytes_of(ip);
     let is = |offset| {
@@ -182,22 +182,31 @@ pub fn accept(nft: &mut Nft, ip: IpAddr, mark: &str) -> Result<()> {
         [&is(to)[..], &state(&published), &then].concat(),
         [&is(from)[..], &then].concat(),
     ];
-    let refused = nft.commit(None, |batch| {
+    let (refused, handles) = nft.commit_told(|batch| {
         for rule in &rules {
-            table(ip.is_ipv6()).make_rule(batch, CHAIN, rule, Some(mark));
+            table(ip.is_ipv6()).make_told_rule(batch, CHAIN, rule, Some(mark));
         }
     })?;
     match refused.first() {
-        None => Ok(()),
+        None => Ok(handles),
         Some(refusal) => Err(refused_here(refusal, format!("accept {ip} in chain {CHAIN}"))),
     }
 }
 
 /// Removes an address's rules that wear this mark. Their handles are never used again, so
 /// what was seen is what goes.
-pub fn close(nft: &mut Nft, ip: IpAddr, mark: &str) -> Result<()> {
-    let rules = nft.rules_of(table(ip.is_ipv6()), CHAIN)?;
-    let rules = rules.into_iter().filter(|rule| is_of(rule, ip, mark)).collect::<Vec<_>>();
+///
+/// With `handles`, those that [`accept`] told, it costs the same however many other pods have
+/// rules in the chain. Where they aren't all there (somebody has loaded the chain again, as
+/// iptables-restore does), the chain is listed.
+pub fn close(nft: &mut Nft, ip: IpAddr, mark: &str, handles: &[u64]) -> Result<()> {
+    let (table, is_its) = (table(ip.is_ipv6()), |rule: &RuleInfo| is_of(rule, ip, mark));
+    let mut rules = nft.rules_at(table, CHAIN, handles)?;
+    rules.retain(is_its);
+    if rules.len() != RULES {
+        rules = nft.rules_of(table, CHAIN)?;
+        rules.retain(is_its);
+    }
     remove(nft, ip.is_ipv6(), &rules)
 }
 
@@ -209,14 +218,26 @@ pub fn rules(nft: &mut Nft, v6: bool) -> Result<Vec<RuleInfo>> {
 /// Removes these rules of the chain; one that is gone by then is none.
 pub fn remove(nft: &mut Nft, v6: bool, rules: &[RuleInfo]) -> Result<()> {
     let what = || format!("remove accepts from chain {CHAIN} of {}", command(v6));
-    for rule in rules {
-        let refused =
-            nft.commit(None, |batch| _ = table(v6).delete_rule(batch, CHAIN, rule.handle))?;
-        if let Some(r) = refused.iter().find(|r| r.errno != libc::ENOENT) {
-            return Err(r.error(what()));
+    let mut drop = |rules: &[RuleInfo]| {
+        nft.commit(None, |batch| {
+            for rule in rules {
+                table(v6).delete_rule(batch, CHAIN, rule.handle);
+            }
+        })
+    };
+    let is_gone = |r: &Refusal| r.errno == libc::ENOENT;
+    let mut refused = drop(rules)?;
+    // Of a transaction with one that is gone nothing was done.
+    if refused.iter().any(is_gone) {
+        refused.clear();
+        for rule in rules {
+            refused.extend(drop(std::slice::from_ref(rule))?);
         }
     }
-    Ok(())
+    match refused.iter().find(|r| !is_gone(r)) {
+        Some(refusal) => Err(refusal.error(what())),
+        None => Ok(()),
+    }
 }
 
 /// The mark of the chain, if it is there and wears one.

@@ -144,6 +144,25 @@ impl Nft {
         Ok(found.into_iter().filter(|rule| rule.chain == chain).collect())
     }
 
+    /// Rules of a chain by their handles, as far as they are there.
+    pub fn rules_at(
+        &mut self,
+        table: Table<'_>,
+        chain: &str,
+        handles: &[u64],
+    ) -> Result<Vec<RuleInfo>> {
+        let mut batch = self.socket.batch();
+        for handle in handles {
+            table.get_rule(&mut batch, chain, *handle);
+        }
+        let mut found = Vec::new();
+        let refused = self.socket.exchange(batch, |m| found.extend(RuleInfo::read(m)))?;
+        match refused.iter().find(|r| r.errno != libc::ENOENT) {
+            Some(refusal) => Err(refusal.error("find nftables rules by their handles")),
+            None => Ok(found),
+        }
+    }
+
     /// All chains of a table.
     pub fn chains(&mut self, table: Table<'_>) -> Result<Vec<ChainInfo>> {
         let all =
@@ -173,6 +192,21 @@ impl Nft {
         }
         self.removed |= nf::removes(&batch);
         self.socket.transaction(batch)
+    }
+
+    /// One transaction of rules that the kernel tells of (see [`Table::make_told_rule`]).
+    /// Returns the refusals, and the handles of the rules.
+    pub fn commit_told(
+        &mut self,
+        fill: impl FnOnce(&mut Batch),
+    ) -> Result<(Vec<Refusal>, Vec<u64>)> {
+        let mut batch = self.socket.batch();
+        nf::begin(&mut batch, None);
+        fill(&mut batch);
+        let mut handles = Vec::new();
+        let told = |m: &Message<'_>| handles.extend(RuleInfo::read(m).map(|rule| rule.handle));
+        let refused = self.socket.transaction_told(batch, told)?;
+        Ok((refused, handles))
     }
 
     fn one<T>(

@@ -236,14 +236,23 @@ impl Socket {
     }
 
     /// Sends an nfnetlink transaction that is complete but for its end: all of it is committed, or nothing.
-    pub fn transaction(&mut self, mut batch: Batch) -> Result<Vec<Refusal>> {
+    pub fn transaction(&mut self, batch: Batch) -> Result<Vec<Refusal>> {
+        self.transaction_told(batch, |_| {})
+    }
+
+    /// The same; `object` gets what the kernel tells of messages that ask for it (NLM_F_ECHO).
+    pub fn transaction_told(
+        &mut self,
+        mut batch: Batch,
+        object: impl FnMut(&Message<'_>),
+    ) -> Result<Vec<Refusal>> {
         // The last message that does something is the one that is acknowledged:
         // older kernels acknowledge no end of a transaction.
         batch.ack_last();
         let span = Span { first: self.seq, last: batch.last_seq(), whole: true };
         podkeel_wire::nf::end(&mut batch);
         self.send(&batch)?;
-        self.answers(span, |_| {})
+        self.answers(span, object)
     }
 
     /// Sends one dump request (made by `request`) and gives every object to

@@ -68,7 +68,10 @@ pub(super) fn make_forward(world: &mut World, steps: &[(usize, &Step)]) -> Resul
             Object::Forward { v6, admin } => {
                 forward::make_chains(world.nft()?, *v6, admin, &shared)?;
             }
-            Object::Accepted(ip) => forward::accept(world.nft()?, *ip, &mark)?,
+            Object::Accepted(ip) => {
+                let handles = forward::accept(world.nft()?, *ip, &mark)?;
+                world.accepts.insert(*ip, handles);
+            }
             Object::Guard => guard::make(world.nft()?)?,
             Object::Sender { link, mac } => guard::allow(world.nft()?, link, *mac, &mark)?,
             _ => {}

@@ -79,7 +79,8 @@ fn drop_step(
         }
         (Hold::Own, Object::Accepted(ip)) => {
             let mark = world.mark.to_string();
-            forward::close(world.nft()?, *ip, &mark)
+            let handles = world.accepts.remove(ip).unwrap_or_default();
+            forward::close(world.nft()?, *ip, &mark, &handles)
         }
         (Hold::Own, _) if plan.dies_with_link(step) => Ok(()),
         (Hold::Own, Object::Member { .. }) => leave(world, step),

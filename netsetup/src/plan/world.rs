@@ -1,5 +1,8 @@
 //! What a plan is applied to: the host's namespace, the pod's, and nftables.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use super::object::Side;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::sysctl::ProcSys;
@@ -34,13 +37,15 @@ pub struct World {
     pub mark: Mark,
     /// The id by which the host's namespace knows the pod's, seen when the veth was made.
     pub nsid: Option<u32>,
+    /// Handles of the rules that accept an address's packets, seen when they were made.
+    pub accepts: BTreeMap<IpAddr, Vec<u64>>,
     nft: Option<Nft>,
 }
 
 impl World {
     /// A world around these sockets.
     pub fn new(host: Rtnl, pod: Option<Pod>, mark: Mark) -> World {
-        World { host, pod, mark, nsid: None, nft: None }
+        World { host, pod, mark, nsid: None, accepts: BTreeMap::new(), nft: None }
     }
 
     /// The nftables socket, opened when it is first needed.

@@ -85,6 +85,7 @@ fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
             Ok(()) => {
                 attachment.state = State::Complete;
                 attachment.nsid = world.nsid;
+                attachment.accepts = world.accepts.clone();
                 finish(context, &mut world, &attachment, record)?;
                 prepared.leases.remember();
                 if context.removed_lately() {
@@ -352,6 +353,7 @@ fn describe(
         wishes: wanted.wishes.clone(),
         plan: prepared.plan.clone(),
         result: prepared.result.to_json(CNI_VERSION)?,
+        accepts: Default::default(),
         chain: None,
     })
 }

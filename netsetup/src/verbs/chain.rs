@@ -155,6 +155,7 @@ fn describe(
         wishes: wanted.wishes.clone(),
         plan: Plan::new(),
         result: Value::Null,
+        accepts: Default::default(),
         chain: Some(Chain { plugins: Vec::new(), ..wanted.chain.clone() }),
     })
 }

@@ -123,6 +123,7 @@ pub(super) fn take_down(context: &Context, id: &Id, mut record: Record) -> Resul
             }
             let pod = reopen_pod(&attachment)?;
             let mut world = World::new(Rtnl::open()?, pod, attachment.mark.clone());
+            world.accepts = attachment.accepts.clone();
             release_all(context, &mut world, &attachment, &[], None)
         }
         Read::Torn => {

@@ -1,7 +1,7 @@
 //! What the kernel answers about nftables.
 
 use super::attr::*;
-use super::expr::{NFTA_TARGET_INFO, NFTA_TARGET_NAME};
+use super::expr::{NFTA_MATCH_INFO, NFTA_MATCH_NAME, NFTA_TARGET_INFO, NFTA_TARGET_NAME};
 use super::{Elem, GENMSG, kind};
 use crate::read::{be32_of, be64_of, text_of};
 use crate::{Attrs, Message, attrs};
@@ -113,7 +113,7 @@ pub struct RuleInfo {
     pub jump: Option<String>,
     /// How it changes a packet's mark, if that is all that it does.
     pub mark: Option<MarkInfo>,
-    /// Its comment.
+    /// Its comment: nft's, or iptables' match of that name.
     pub comment: Option<String>,
 }
 
@@ -146,6 +146,10 @@ impl RuleInfo {
                     rule.jump = verdict.find(NFTA_VERDICT_CHAIN).map(text_of);
                 }
                 "meta" => of_mark &= data.find(NFTA_META_KEY).and_then(be32_of) == Some(MARK),
+                // Comments as iptables-restore has them: struct xt_comment_info, a text of 256 bytes.
+                "match" if text(&data, NFTA_MATCH_NAME) == "comment" => {
+                    rule.comment = rule.comment.or_else(|| data.find(NFTA_MATCH_INFO).map(text_of));
+                }
                 "target" | "bitwise" => rule.mark = read_mark(&data),
                 _ => {}
             }

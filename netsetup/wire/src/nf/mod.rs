@@ -5,6 +5,7 @@
 mod attr;
 mod expr;
 mod info;
+mod rules;
 mod transaction;
 
 use attr::*;
@@ -231,76 +232,6 @@ impl<'a> Table<'a> {
     /// Asks for all chains of the table's family.
     pub fn dump_chains(&self, batch: &mut Batch) -> u32 {
         self.add(batch, libc::NFT_MSG_GETCHAIN, DUMP, |_| {})
-    }
-
-    /// Appends a rule to a chain.
-    pub fn make_rule(
-        &self,
-        batch: &mut Batch,
-        chain: &str,
-        exprs: &[Expr<'_>],
-        comment: Option<&str>,
-    ) -> u32 {
-        self.rule(batch, APPEND, chain, exprs, comment)
-    }
-
-    /// Puts a rule at the top of a chain.
-    pub fn insert_rule(
-        &self,
-        batch: &mut Batch,
-        chain: &str,
-        exprs: &[Expr<'_>],
-        comment: &str,
-    ) -> u32 {
-        self.rule(batch, ENSURE, chain, exprs, Some(comment))
-    }
-
-    /// Deletes a rule by its handle.
-    pub fn delete_rule(&self, batch: &mut Batch, chain: &str, handle: u64) -> u32 {
-        self.add(batch, libc::NFT_MSG_DELRULE, REQUEST, |m| {
-            m.text(NFTA_RULE_TABLE, self.name);
-            m.text(NFTA_RULE_CHAIN, chain);
-            m.attr(NFTA_RULE_HANDLE, &handle.to_be_bytes());
-        })
-    }
-
-    /// Deletes all rules of a chain.
-    pub fn delete_rules(&self, batch: &mut Batch, chain: &str) -> u32 {
-        self.add(batch, libc::NFT_MSG_DELRULE, REQUEST, |m| {
-            m.text(NFTA_RULE_TABLE, self.name);
-            m.text(NFTA_RULE_CHAIN, chain);
-        })
-    }
-
-    fn rule(
-        &self,
-        batch: &mut Batch,
-        flags: u16,
-        chain: &str,
-        exprs: &[Expr<'_>],
-        comment: Option<&str>,
-    ) -> u32 {
-        self.add(batch, libc::NFT_MSG_NEWRULE, flags, |m| {
-            m.text(NFTA_RULE_TABLE, self.name);
-            m.text(NFTA_RULE_CHAIN, chain);
-            m.nest(NFTA_RULE_EXPRESSIONS, |m| exprs.iter().for_each(|e| e.write(m)));
-            if let Some(text) = comment {
-                m.attr(NFTA_RULE_USERDATA, &udata_text(0, text));
-            }
-        })
-    }
-
-    /// Asks for all rules of the table.
-    pub fn dump_rules(&self, batch: &mut Batch) -> u32 {
-        self.add(batch, libc::NFT_MSG_GETRULE, DUMP, |m| m.text(NFTA_RULE_TABLE, self.name))
-    }
-
-    /// Asks for all rules of a chain; ENOENT where it isn't.
-    pub fn dump_rules_of(&self, batch: &mut Batch, chain: &str) -> u32 {
-        self.add(batch, libc::NFT_MSG_GETRULE, DUMP, |m| {
-            m.text(NFTA_RULE_TABLE, self.name);
-            m.text(NFTA_RULE_CHAIN, chain);
-        })
     }
 
     /// Makes a set or a map.
