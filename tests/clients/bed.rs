@@ -197,6 +197,12 @@ pub(crate) fn closed(ns: &Ns, to: std::net::SocketAddr) {
 #[track_caller]
 pub(crate) fn nothing_left() {
     assert_eq!(sh_out("nft list ruleset"), "");
+    no_port_lease_or_record();
+}
+
+/// The same where the host has rules of its own.
+#[track_caller]
+pub(crate) fn no_port_lease_or_record() {
     assert_eq!(sh_out("ip -br link show type veth | grep -v ^up || true"), "");
     assert_eq!(sh_out("find /run/podkeel -type f 2>/dev/null || true"), "");
     assert_eq!(sh_out("find /var/lib/cni/networks/*/ -name '[0-9]*' || true"), "");

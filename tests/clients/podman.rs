@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use super::bed::{
-    BUSYBOX, PAUSE_IMAGE, Podman, assert_as_before, closed, get, lay_network, nothing_left,
-    only_our_plugins, page, shell,
+    BUSYBOX, PAUSE_IMAGE, Podman, assert_as_before, closed, get, lay_network,
+    no_port_lease_or_record, nothing_left, only_our_plugins, page, shell,
 };
 use super::common::dump::dump;
-use super::common::{Kind, Ns, cgroup, neighbour, sh, world};
+use super::common::{Kind, Ns, cgroup, neighbour, sh, sh_out, world};
 
 const HOST: &str = "127.0.0.1";
 /// What a run of a container begins with.
@@ -69,6 +69,60 @@ fn a_container_with_address_mac_and_port() {
         podman.ok("rm -f -t 0 b");
         nothing_left();
         assert_as_before(&before, &dump(&[far.ns]), &[]);
+    });
+}
+
+/// What stays of podman's own default network.
+const DEFAULT_STAYS: &[(&str, &str)] = &[
+    ("host link cni-podman0: added", "the bridge stays, as the reference leaves it"),
+    ("host addr cni-podman0 *: added", "the bridge's address"),
+    ("host route * dev cni-podman0*: added", "the routes of that address"),
+    ("file /var/lib/cni/networks/podman: added", "the network's leases, none of which is left"),
+];
+
+/// podman's own default network, which it has in memory: no list is anywhere. On a host whose
+/// FORWARD drops, so that its firewall step has something to do.
+#[test]
+#[ignore = "needs root"]
+fn the_default_network_as_podman_has_it() {
+    world(Kind::Root, || {
+        let far = neighbour("far", 0);
+        only_our_plugins();
+        sh("iptables -P FORWARD DROP");
+        let podman = Podman::new("podman");
+        assert_eq!(podman.ok("network ls --format {{.Name}}"), "podman");
+        let before = dump(std::slice::from_ref(&far.ns));
+        let at_8080 = format!("{}:8080", far.host_v4);
+        let wishes = "--ip 10.88.0.50 --mac-address 02:00:00:00:00:50 -p 8080:80";
+        podman.ok(&run("a", wishes, &page("a", 80)));
+        let link = podman.ok("exec a /bin/busybox ip addr show eth0");
+        assert!(link.contains("02:00:00:00:00:50") && link.contains("10.88.0.50/16"), "{link}");
+        let records = sh_out("cd /run/podkeel/net/podman/*/ && ls");
+        let parts = ["eth0.json", "eth0:firewall.json", "eth0:portmap.json", "eth0:tuning.json"];
+        assert_eq!(records.lines().collect::<Vec<_>>(), parts, "all four plugins are ours");
+        for (from, url) in [(&far.ns, &*at_8080), (&Ns::host(), "127.0.0.1:8080")] {
+            assert_eq!(get(from, url), "a", "{url}");
+        }
+        podman.ok("restart -t 0 a");
+        assert_eq!(get(&far.ns, &at_8080), "a");
+        podman.ok("rm -f -t 0 a");
+        closed(&far.ns, (far.host_v4, 8080).into());
+        // A pod: its infra container is our pause.
+        podman.ok(&format!(
+            "pod create --name p --cgroup-parent={} --infra-image {PAUSE_IMAGE} --infra-command \
+             /pause --ip 10.88.0.60 --mac-address 02:00:00:00:00:60 -p 8080:80",
+            cgroup("podman")
+        ));
+        let script = shell(&page("member", 80));
+        podman.ok(&format!("run -d --pull=never --pod p --name one {BUSYBOX} {script}"));
+        assert_eq!(get(&far.ns, &at_8080), "member");
+        let link = podman.ok("exec one /bin/busybox ip addr show eth0");
+        assert!(link.contains("02:00:00:00:00:60") && link.contains("10.88.0.60/16"), "{link}");
+        podman.ok("pod rm -f -t 0 p");
+        no_port_lease_or_record();
+        assert_as_before(&before, &dump(&[far.ns]), DEFAULT_STAYS);
+        let lists = sh_out(&format!("find {} -name *.conflist", Podman::networks().display()));
+        assert_eq!(lists, "", "podman wrote no list");
     });
 }
 
