@@ -16,7 +16,9 @@
 
 mod cases;
 mod chained;
+mod firewall;
 mod front;
+mod harmed;
 mod packets;
 mod sctp;
 mod see;
@@ -39,7 +41,8 @@ const SLICES: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7];
 fn nothing_differs_but_what_the_table_says() {
     let only = std::env::var("PODKEEL_DIFFER").ok();
     worlds(Kind::User, SLICES, |slice| {
-        let all = [cases::all(), front::all(), chained::all()].concat();
+        let all =
+            [cases::all(), front::all(), chained::all(), firewall::all(), harmed::all()].concat();
         let mine = all.iter().enumerate().filter(|(i, _)| i % SLICES.len() == slice);
         let mine = mine.map(|(_, case)| case);
         compare(slice, mine.filter(|c| only.as_ref().is_none_or(|only| glob(only, &c.name))));

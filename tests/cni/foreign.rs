@@ -198,7 +198,7 @@ fn a_plugin_that_fails() {
         script("dies", "exec kill -9 $$");
         script("signals", &format!("test $CNI_COMMAND = ADD && kill -TERM $PPID\n{THROUGH}"));
         let dir = dir.display();
-        let before = dump(&[pod.clone()]);
+        let before = dump(std::slice::from_ref(&pod));
         for (kind, code, why) in [
             (
                 "fails",
@@ -365,12 +365,12 @@ fn what_is_refused_before_anything_is_called() {
         refuse(&[one.clone(), json!({"type": "portmap", "snat": "x"})], "", 2, "plugins[1].");
         refuse(&[one.clone(), json!({"type": "none"})], "", 2, "takes no plugins of others");
         refuse(
-            &[one.clone()],
+            std::slice::from_ref(&one),
             "-p 8080:80",
             2,
             "none of its plugins has the capability \"portMappings\"",
         );
-        refuse(&[one.clone()], "--sysctl net.core.somaxconn=1", 2, "tuning plugin");
+        refuse(std::slice::from_ref(&one), "--sysctl net.core.somaxconn=1", 2, "tuning plugin");
         lay("mixed", &[one]);
         let said =
             refused(&format!("add mixed --netns /proc/self/ns/net --id a --plugin-dir {dir}"), 2);

@@ -119,7 +119,10 @@ pub fn addresses(
     });
     let plan = forward(plan, facts, forwards && v4, forwards && v6);
     let plan = guard_v6(plan, request, has_ipv6(facts, mtu(request, conf, facts)), leases, v6);
+    let accept_dad = conf_sysctl("ipv6", &request.ifname, "accept_dad", "1");
     let plan = plan
+        // Whatever the host's default for new links is.
+        .when(conf.enable_dad && v6, |plan| plan.own(Phase::Build, Side::Pod, accept_dad))
         .each(&leases.addrs, |plan, a| {
             let dad = conf.enable_dad;
             let address = Object::Addr { link: link(), address: a.address, route: true, dad };

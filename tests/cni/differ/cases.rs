@@ -24,6 +24,10 @@ pub(super) struct Case {
     pub(super) ifname: &'static str,
     /// DEL has an empty CNI_NETNS.
     pub(super) lost: bool,
+    /// Shell commands on the host after ADD.
+    pub(super) harm: String,
+    /// Variables with other values than usual; an empty one counts as missing.
+    pub(super) vars: &'static [(&'static str, &'static str)],
     /// What is called.
     pub(super) verbs: &'static [&'static str],
 }
@@ -36,8 +40,19 @@ impl Case {
         let text = |key: &str| conf[key].as_str().unwrap_or_default().to_owned();
         let name = format!("{} {} {label}", text("type"), text("cniVersion"));
         let ifname = if conf["type"] == "loopback" { "lo" } else { "eth0" };
-        let (given, before, args, stdin) = ("", Vec::new(), "", "");
-        Self { name, given, before, conf, stdin, args, ifname, lost: false, verbs: LIFE }
+        Self {
+            name,
+            given: "",
+            before: Vec::new(),
+            conf,
+            stdin: "",
+            args: "",
+            ifname,
+            lost: false,
+            harm: String::new(),
+            vars: &[],
+            verbs: LIFE,
+        }
     }
 
     pub(super) fn args(mut self, args: &'static str) -> Self {
@@ -55,8 +70,18 @@ impl Case {
         self
     }
 
-    fn lost(mut self) -> Self {
+    pub(super) fn lost(mut self) -> Self {
         self.lost = true;
+        self
+    }
+
+    pub(super) fn harm(mut self, harm: &str) -> Self {
+        self.harm = harm.to_owned();
+        self
+    }
+
+    pub(super) fn vars(mut self, vars: &'static [(&'static str, &'static str)]) -> Self {
+        self.vars = vars;
         self
     }
 
@@ -93,7 +118,7 @@ pub(super) fn v4() -> Value {
 }
 
 /// One of each family, with default routes.
-fn dual() -> Value {
+pub(super) fn dual() -> Value {
     leases(json!({"ranges": [[{"subnet": "10.77.0.0/24"}], [{"subnet": "fd77::/64"}]],
                   "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}))
 }
@@ -163,6 +188,15 @@ fn bridge() -> Vec<Case> {
         one(json!({"unknown": 7}), "an unknown key"),
         one(json!({"vlan": 0}), "vlan of 0"),
         one(json!({"vlan": 100}), "a VLAN on a kernel without"),
+        one(json!({"vlanTrunk": [{"id": 100}]}), "a trunk on a kernel without"),
+        one(json!({"preserveDefaultVlan": false}), "preserveDefaultVlan without a VLAN"),
+        one(json!({"macspoofchk": true}), "macspoofchk"),
+        one(json!({"macspoofchk": true}), "macspoofchk, netns lost").lost(),
+        one(json!({"enabledad": true, "ipam": dual()}), "enabledad"),
+        one(json!({"portIsolation": true}), "portIsolation"),
+        one(json!({"disableContainerInterface": true, "ipam": {}}), "disableContainerInterface"),
+        one(json!({"isGateway": true, "ipMasq": true, "ipMasqBackend": "nftables"}), "ipMasqBackend"),
+        one(json!({"runtimeConfig": {"mac": mac}, "args": {"cni": {"mac": "02:00:00:00:00:02"}}}), "mac of both"),
     ]);
     all
 }
@@ -178,6 +212,14 @@ fn bridge_bad() -> Vec<Case> {
         one(json!({"bridge": "up0"}), "bad: no bridge"),
         one(json!({"vlan": 5000}), "bad: vlan of 5000"),
         one(json!({"vlan": -1}), "bad: vlan of -1"),
+        one(json!({"vlan": "x"}), "bad: vlan in words"),
+        one(json!({"vlanTrunk": [{"id": 5000}]}), "bad: vlanTrunk"),
+        one(json!({"macspoofchk": "x"}), "bad: macspoofchk in words"),
+        one(json!({"forceAddress": "x"}), "bad: forceAddress in words"),
+        one(json!({"bridge": "a/b"}), "bad: bridge's name is a path"),
+        one(json!({"ipam": "x"}), "bad: ipam in words"),
+        one(json!({"dns": {"nameservers": "x"}}), "bad: nameservers in words"),
+        one(json!({"args": {"cni": {"mac": "x"}}}), "bad: mac of args"),
         one(json!({"ipam": {"type": "none-such"}}), "bad: ipam's type"),
         one(json!({"ipam": {"type": "../bridge"}}), "bad: ipam's type is a path"),
         one(json!({"ipam": leases(json!({"subnet": "10.77.0.0/33"}))}), "bad: subnet"),
@@ -197,7 +239,18 @@ fn ptp() -> Vec<Case> {
         Case::new(conf(version, "ptp", with(json!({"ipam": v4()}), more)), label)
     };
     let mut all: Vec<Case> = VERSIONS.iter().map(|v| p(v, json!({}), "plain")).collect();
+    let dns = json!({"nameservers": ["10.77.0.1"], "domain": "d"});
+    let both = |v: &&str| p(v, json!({"ipam": dual(), "dns": dns}), "dual");
+    all.extend(["0.1.0", "0.3.1", "0.4.0"].iter().map(both));
     all.extend([
+        p("1.0.0", json!({"mtu": 0}), "mtu of 0"),
+        p("1.0.0", json!({"ipMasq": true, "ipMasqBackend": "nftables"}), "ipMasqBackend"),
+        p("1.0.0", json!({"ipam": leases(json!({"ranges": [[{"subnet": "fd77::/64"}]], "routes": [{"dst": "::/0"}]})), "ipMasq": true}), "IPv6 alone"),
+        p("1.0.0", json!({}), "ADD twice").verbs(&["ADD", "ADD", "DEL"]),
+        p("1.0.0", json!({"mtu": "x"}), "bad: mtu in words"),
+        p("1.0.0", json!({"mtu": -1}), "bad: mtu of -1"),
+        p("1.0.0", json!({"ipMasq": "x"}), "bad: ipMasq in words"),
+        p("1.0.0", json!({}), "bad: unknown CNI_ARGS").args("X=y"),
         p("1.0.0", json!({"ipMasq": true}), "masq"),
         p("1.0.0", json!({"ipMasq": true}), "masq, netns lost").lost(),
         p("1.0.0", json!({"mtu": 1400}), "mtu"),
@@ -315,6 +368,12 @@ fn host_local_bad() -> Vec<Case> {
         ("an empty set", json!({"ranges": [[]]})),
         ("gateway in words", json!({"subnet": "10.77.0.0/24", "gateway": "x"})),
         ("route in words", json!({"ranges": [[range]], "routes": [{"dst": "x"}]})),
+        (
+            "route by words",
+            json!({"ranges": [[range]], "routes": [{"dst": "10.9.0.0/16", "gw": "x"}]}),
+        ),
+        ("ranges in words", json!({"ranges": "x"})),
+        ("rangeStart in words", json!({"subnet": "10.77.0.0/24", "rangeStart": "x"})),
         ("no resolvConf", json!({"ranges": [[range]], "resolvConf": "/run/none"})),
     ];
     let mut all: Vec<Case> = keys
@@ -375,6 +434,9 @@ fn statics() -> Vec<Case> {
         one(json!({"routes": [{"dst": "x"}]}), "bad: route"),
         one(json!({}), "bad: IP of CNI_ARGS").args("IP=10.77.0.10"),
         ask(json!({"runtimeConfig": {"ips": ["x"]}}), "bad: ips of runtimeConfig"),
+        ask(json!({"args": {"cni": {"ips": ["x"]}}}), "bad: ips of args"),
+        one(json!({"addresses": "x"}), "bad: addresses in words"),
+        one(json!({}), "bad: GATEWAY of CNI_ARGS").args("IP=10.77.0.10/24;GATEWAY=x"),
     ]);
     all
 }

@@ -11,7 +11,7 @@ pub(super) fn all() -> Vec<Case> {
 }
 
 /// A plugin after a bridge.
-fn after(version: &str, kind: &str, more: Value, label: &str) -> Case {
+pub(super) fn after(version: &str, kind: &str, more: Value, label: &str) -> Case {
     let bridge = br(version, json!({"isGateway": true, "dns": {"nameservers": ["10.77.0.1"]}}));
     Case { before: vec![bridge], ..Case::new(conf(version, kind, more), label) }
 }
@@ -56,6 +56,13 @@ fn portmap() -> Vec<Case> {
         ports(mapping(json!({})), json!({"masqAll": true}), "masqAll"),
         ports(mapping(json!({})), json!({"backend": "iptables"}), "backend"),
         after("1.0.0", "portmap", json!({}), "no runtimeConfig"),
+        Case { lost: true, ..ports(mapping(json!({})), json!({}), "netns lost") },
+        ports(
+            mapping(json!({})),
+            json!({"conditionsV6": ["-s", "fd77::/64"]}),
+            "conditionsV6 beside IPv4",
+        ),
+        ports(mapping(json!({})), json!({}), "ADD twice").verbs(&["ADD", "ADD", "DEL"]),
     ]);
     all.extend(conditions().into_iter().chain(marks()));
     all
@@ -125,6 +132,11 @@ fn portmap_bad() -> Vec<Case> {
         bad(json!({"protocol": "x"}), "protocol"),
         bad(json!({"protocol": ""}), "no protocol"),
         bad(json!({"hostIP": "x"}), "hostIP"),
+        bad(json!({"hostPort": "x"}), "hostPort in words"),
+        ports(mapping(json!({})), json!({"snat": "x"}), "bad: snat in words"),
+        ports(mapping(json!({})), json!({"conditionsV4": "x"}), "bad: conditionsV4 in words"),
+        ports(mapping(json!({})), json!({"markMasqBit": -1}), "bad: markMasqBit of -1"),
+        ports(mapping(json!({})), json!({"backend": "x"}), "bad: backend"),
         ports(mapping(json!({})), json!({"markMasqBit": 32}), "bad: markMasqBit"),
         ports(
             mapping(json!({})),
@@ -173,6 +185,10 @@ fn tuning() -> Vec<Case> {
         tune(json!({"sysctl": {"net.ipv4.conf.all.arp_filter": "1", "net.ipv4.conf.eth0.arp_announce": "2"}}), "two sysctls"),
         tune(json!({"sysctl": {}}), "no sysctl"),
         tune(json!({"dataDir": "/run/tuning"}), "dataDir"),
+        tune(json!({"txQLen": 500}), "txQLen"),
+        tune(json!({"mtu": 1400, "promisc": true}), "netns lost").lost(),
+        tune(json!({"mtu": 1400}), "ADD twice").verbs(&["ADD", "ADD", "DEL"]),
+        tune(json!({"mtu": 0}), "mtu of 0"),
     ]);
     all
 }
@@ -188,6 +204,8 @@ fn tuning_bad() -> Vec<Case> {
         tune(json!({"mtu": -1}), "bad: mtu of -1"),
         tune(json!({"mtu": 99_999_999}), "bad: mtu of 99999999"),
         tune(json!({"promisc": "x"}), "bad: promisc in words"),
+        tune(json!({"sysctl": "x"}), "bad: sysctl in words"),
+        tune(json!({"txQLen": -1}), "bad: txQLen of -1"),
     ];
     let mut alone = tune(json!({"mtu": 1400}), "bad: no prevResult");
     alone.before = Vec::new();

@@ -5,10 +5,26 @@ use serde_json::{Value, json};
 use super::super::call::with;
 use super::cases::{Case, conf, v4};
 
+/// One that makes an interface, one that leases addresses, one that adds to an interface:
+/// their fronts are all alike, as is the reference's.
+const EACH: [&str; 3] = ["bridge", "host-local", "tuning"];
+
+/// Variables that are missing or wrong.
+const VARIABLES: &[(&str, &[(&str, &str)])] = &[
+    ("no CNI_CONTAINERID", &[("CNI_CONTAINERID", "")]),
+    ("no CNI_NETNS", &[("CNI_NETNS", "")]),
+    ("no CNI_IFNAME", &[("CNI_IFNAME", "")]),
+    ("container's name", &[("CNI_CONTAINERID", "a/b")]),
+    ("no such namespace", &[("CNI_NETNS", "/run/netns/none")]),
+    ("a namespace that is a file", &[("CNI_NETNS", "/etc/hostname")]),
+];
+
 /// All cases of this file.
 pub(super) fn all() -> Vec<Case> {
     let mut all = Vec::new();
-    for kind in ["bridge", "ptp", "loopback", "host-local", "static", "portmap", "tuning"] {
+    for kind in
+        ["bridge", "ptp", "loopback", "host-local", "static", "portmap", "tuning", "firewall"]
+    {
         let of = |more: Value, label: &str| {
             Case::new(
                 conf("1.0.0", kind, with(json!({"ipam": v4(), "bridge": "br-cni"}), more)),
@@ -26,6 +42,17 @@ pub(super) fn all() -> Vec<Case> {
         case.ifname = "a-name-that-is-too-long";
         all.push(case);
         all.push(of(json!({}), "front: a verb").verbs(&["NONE"]));
+        if !EACH.contains(&kind) {
+            continue;
+        }
+        // Verbs of 1.1.0, which a configuration of 1.0.0 can't ask for.
+        all.push(of(json!({}), "front: GC").verbs(&["GC"]));
+        all.push(of(json!({}), "front: STATUS").verbs(&["STATUS"]));
+        let each = &["ADD", "CHECK", "DEL"];
+        for (label, vars) in VARIABLES {
+            all.push(of(json!({}), &format!("front: {label}")).vars(vars).verbs(each));
+        }
+        all.push(of(json!({"prevResult": 7}), "front: prevResult").verbs(&["ADD", "DEL"]));
     }
     all
 }

@@ -97,7 +97,8 @@ pub(super) fn run(stage: &mut Stage, case: &Case, plugins: &Plugins) -> Seen {
     let before = bench.before(stage);
     bench.play(&before);
     // What nobody changed is new for the next.
-    stage.fresh = !bench.changed && case.given.is_empty() && case.before.is_empty();
+    let untouched = [case.given, &case.harm].iter().all(|words| words.is_empty());
+    stage.fresh = !bench.changed && untouched && case.before.is_empty();
     let names = &bench.names;
     bench.seen.iter().map(|(k, v)| (replaced(k, names), replaced(v, names))).collect()
 }
@@ -172,6 +173,9 @@ impl<'a> Bench<'a> {
                 let words = packets::probe(self.case, &self.all, &self.prev, verb);
                 words.into_iter().for_each(|(key, value)| self.see(key, value));
             }
+            if *verb == "ADD" && is_first && added && !self.case.harm.is_empty() {
+                self.all[0].sh(&self.case.harm);
+            }
         }
     }
 
@@ -193,6 +197,10 @@ impl<'a> Bench<'a> {
         ];
         if verb == "DEL" && self.case.lost {
             vars[2].1 = "";
+        }
+        for var in self.case.vars {
+            vars.retain(|(name, _)| *name != var.0);
+            vars.push(*var);
         }
         let stdin =
             if self.case.stdin.is_empty() { conf.to_string() } else { self.case.stdin.into() };
