@@ -36,7 +36,7 @@ const HOLD: &str = include_str!("../../pause/seccomp/hold.json");
 const INIT: &str = include_str!("../../pause/seccomp/init.json");
 
 /// The calls that a profile allows.
-fn allowed(profile: &str) -> BTreeSet<String> {
+pub(crate) fn allowed(profile: &str) -> BTreeSet<String> {
     let profile: serde_json::Value = serde_json::from_str(profile).expect("a profile");
     assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
     let groups = profile["syscalls"].as_array().expect("groups");
@@ -45,6 +45,11 @@ fn allowed(profile: &str) -> BTreeSet<String> {
         group["names"].as_array().expect("names")
     });
     names.map(|name| name.as_str().expect("a name").to_owned()).collect()
+}
+
+/// Whether the profiles may name such a call.
+pub(crate) fn is_call(word: &str) -> bool {
+    NUMBERS.iter().any(|(known, _)| *known == word)
 }
 
 fn numbers<'a>(names: impl IntoIterator<Item = &'a str>) -> String {

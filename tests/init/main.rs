@@ -11,6 +11,7 @@ mod cpus;
 mod crossed;
 #[path = "../vm/debian.rs"]
 mod debian;
+mod documented;
 mod engines;
 mod filters;
 mod own;
