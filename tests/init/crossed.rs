@@ -101,7 +101,14 @@ impl Case {
         }
         for key in &self.keys {
             run.press(&[*key]);
-            std::thread::sleep(std::time::Duration::from_millis(30));
+            match key {
+                3 | 28 if verbs.contains(&"record") => {
+                    run.saw(if *key == 3 { "signal 2\n" } else { "signal 3\n" });
+                }
+                3 => run.until_children(0),
+                // Under one of them nothing happens.
+                _ => std::thread::sleep(std::time::Duration::from_millis(200)),
+            }
             run.settle();
             seen += &format!("{} ", run.states());
             run.kill_stop();
