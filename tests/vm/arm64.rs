@@ -1,10 +1,19 @@
-//! pause for aarch64, run on an emulated CPU: out of the infra image, as a registry would hand it
-//! out. Where this build's compiler had no such target, shim carries none; then it is compiled with
-//! Debian's cross compiler, unpacked from its packages and installed nowhere.
+//! The programs for aarch64, run on an emulated CPU.
+//!
+//! ```text
+//! pause           out of the infra image, as a registry would hand it out. Where this build's
+//!                 compiler had no such target, shim carries none; then it is compiled with Debian's
+//!                 cross compiler, unpacked from its packages and installed nowhere
+//! netsetup, shim  built as for a release, but in the dev profile and without the infra image: by
+//!                 this build's compiler, and Debian's gcc-aarch64-linux-gnu as the linker
+//! ```
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::compiler::Compiler;
 use super::cpio::{Archive, Entry};
@@ -40,29 +49,94 @@ fn out_of_the_image() -> Option<PathBuf> {
     Some(layout.join("pause"))
 }
 
-/// Boots a VM in which pause is tested by a shell script, and judges what it says.
+/// netsetup and shim, for this CPU, without what is for debuggers.
+fn programs() -> [PathBuf; 2] {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(["build", "--locked", "--no-default-features", "--message-format=json"]);
+    cargo.args(["--bin", "netsetup", "--bin", "shim", "--target", TARGET]);
+    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = common::output(&mut cargo);
+    assert!(
+        output.status.success(),
+        "{}\nit takes `rustup target add {TARGET}`, and Debian's gcc-aarch64-linux-gnu and libc6-dev-arm64-cross",
+        common::told("cargo build for aarch64", &output)
+    );
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let built: Vec<PathBuf> =
+        messages.filter_map(|m| m["executable"].as_str().map(PathBuf::from)).collect();
+    ["netsetup", "shim"].map(|name| {
+        let program = built.iter().find(|path| path.ends_with(name));
+        let program = program.unwrap_or_else(|| panic!("cargo built no {name}"));
+        let small = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-aarch64"));
+        run(Command::new("aarch64-linux-gnu-strip").arg("-o").arg(&small).arg(program));
+        small
+    })
+}
+
+/// What netsetup's bridge needs of the kernel's modules, and what those need.
+const MODULES: &str = "veth bridge nf_conntrack_netlink nf_tables nft_chain_nat nft_ct nft_fib_inet \
+    nft_masq nft_nat nft_reject_inet";
+
+/// These modules alone: unpacking takes an emulated CPU a while.
+fn modules(image: &mut Archive, kernel: &Kernel) {
+    let read = |file: &str| {
+        let path = kernel.modules.join(file);
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
+    let (dep, to) = (read("modules.dep"), Path::new("/lib/modules").join(&kernel.version));
+    let named = |path: &str, name: &str| path.ends_with(&format!("/{name}.ko"));
+    let mut wanted = BTreeSet::new();
+    for (file, needs) in dep.lines().filter_map(|line| line.split_once(':')) {
+        if MODULES.split_whitespace().any(|name| named(file, name)) {
+            wanted.insert(file);
+            wanted.extend(needs.split_whitespace());
+        }
+    }
+    for file in wanted {
+        image.add(&to.join(file), Entry::Copy(kernel.modules.join(file), 0o644));
+    }
+    for list in ["modules.dep", "modules.alias"] {
+        image.add(&to.join(list), Entry::Text(read(list).into(), 0o644));
+    }
+}
+
+const APPLETS: &str = "sh unshare nsenter sleep grep ps cat kill cut seq ip ping nc modprobe readlink \
+    sed awk wc mkdir rm test id timeout";
+
+/// Boots a VM in which a shell script tests them, and judges what it says.
 pub(super) fn boot(kernel: &Kernel, label: &str, most: Duration) {
     let pause = out_of_the_image()
         .unwrap_or_else(|| Compiler::of_debian(&Debian::new(RELEASE, "arm64")).pause(TARGET));
+    let [netsetup, shim] = programs();
     let busybox = Debian::new(RELEASE, "arm64").package("busybox-static").join("bin/busybox");
     let mut image = Archive::default();
-    for dir in ["/dev", "/inits", "/proc", "/sys", "/run", "/new"] {
+    for dir in ["/dev", "/inits", "/proc", "/sys", "/run", "/new", "/tmp", "/var/lib", "/etc"] {
         image.add(Path::new(dir), Entry::Folder);
     }
-    image.add(Path::new("/bin/busybox"), Entry::Copy(busybox, 0o755));
-    image.add(Path::new("/pause"), Entry::Copy(pause, 0o755));
+    let programs = [
+        ("/bin/busybox", busybox),
+        ("/pause", pause),
+        ("/bin/netsetup", netsetup),
+        ("/bin/shim", shim),
+    ];
+    for (at, from) in programs {
+        image.add(Path::new(at), Entry::Copy(from, 0o755));
+    }
     for name in ["pause", "tini", "dumb-init", "catatonit"] {
         image.add(&Path::new("/inits").join(name), Entry::Link("/pause".into()));
     }
+    modules(&mut image, kernel);
     let version = concat!("version='podkeel-pause ", env!("CARGO_PKG_VERSION"), "'\n");
     let job = version.to_owned() + include_str!("arm64.sh");
-    for (at, text) in [("/init", include_str!("init.sh")), ("/job", &job), ("/modules", "")] {
-        image.add(Path::new(at), Entry::Text(text.into(), 0o755));
+    for (at, text) in [("/init", include_str!("init.sh")), ("/job", &job), ("/modules", MODULES)] {
+        image.add(Path::new(at), Entry::Text(format!("{text}\n").into(), 0o755));
     }
-    let applets = "sh unshare nsenter sleep grep ps cat kill cut seq";
-    for applet in applets.split(' ') {
+    for applet in APPLETS.split_whitespace() {
         image.add(&Path::new("/bin").join(applet), Entry::Link("busybox".into()));
     }
+    image.add(Path::new("/sbin/modprobe"), Entry::Link("/bin/busybox".into()));
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vm-{label}.cpio"));
     image.write(std::fs::File::create(&file).expect("make the image")).expect("write the image");
     let mut seen = inner::Seen::new();

@@ -113,6 +113,65 @@ waits_and_kills() {
     ended 137
 }
 
+# A network: bridge, addresses, masquerade, a published port.
+netns() { nsenter --net=/run/netns/web "$@"; }
+a_pod_on_a_bridge() {
+    netsetup ns add web
+    netsetup add bridge --netns /run/netns/web -p 8080:80 >/run/result
+    grep -q '10.89.0.2/16' /run/result
+    netsetup check bridge --netns /run/netns/web
+    netns ping -c 1 -W 5 10.89.0.1
+    netns sh -c 'while :; do echo served | nc -l -p 80 >/run/heard; done' &
+    server=$!
+    is "$(soon ask)" served
+    kill "$server"
+    # What is taken away is missed by check, and by nobody after del.
+    ip link set podkeel0 down
+    netsetup check bridge --netns /run/netns/web >/run/checked && return 1
+    grep -q 'link podkeel0 up.*it is down' /run/checked
+    netsetup del bridge --netns /run/netns/web
+    netsetup ns delete web
+    is "$(ip link | grep -e podkeel0 -e ' pk')" ''
+}
+# Who has said all hears nothing more.
+ask() { sleep 2 | timeout 2 nc 10.89.0.1 8080 2>/run/refused | grep .; }
+
+# A base, and what joins it: before the C library starts (shim/start), and the whole way.
+join="--net=container:base --ipc=container:base --pid=container:base"
+namespaces='for kind in net ipc pid; do readlink /proc/PID/ns/$kind; done'
+resident() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
+attends() { [ -n "$(child)" ]; }
+joins_a_base() {
+    shim run -d --name base --net none >/run/id
+    base=$(shim inspect base | sed -n 's/^ *"pid": \([0-9]*\).*/\1/p' | sed -n 1p)
+    for more in "" "--mnt private"; do
+        there=$(sh -c "$(echo "$namespaces" | sed "s/PID/$base/")")
+        is "$(shim join $join $more -- sh -c "$(echo "$namespaces" | sed s/PID/self/)")" "$there"
+        is "$(shim join $join $more -- cat /proc/1/comm)" "$(cat "/proc/$base/comm")"
+        code=0
+        shim join $join $more -- sh -c 'exit 7' || code=$?
+        is "$code" 7
+        code=0
+        shim join $join $more -- sh -c 'kill -TERM $$' || code=$?
+        is "$code" 143
+        shim join $join $more -- sleep 1000 &
+        outer=$!
+        soon attends
+        size=$(resident "$outer")
+        # The C library and Rust take more than a megabyte.
+        if [ -z "$more" ]; then [ "$size" -lt 300 ]; else [ "$size" -gt 1000 ]; fi || {
+            echo "resident with '$more': $size kB"
+            return 1
+        }
+        kill -TERM "$outer"
+        code=0
+        wait "$outer" || code=$?
+        is "$code" 143
+    done
+    shim rm -f base
+    is "$(shim ps -q)" ''
+}
+
 try says_its_version
 try warns_where_it_is_not_the_first_process
 try leaves_on_term
@@ -123,3 +182,5 @@ try runs_a_command
 try passes_signals_on
 try reaps_as_an_init
 try waits_and_kills
+try a_pod_on_a_bridge
+try joins_a_base

@@ -9,7 +9,7 @@
 //! machine   QEMU: boot, read the serial line, end what hangs
 //! choice    which tests run in there
 //! inner     runs them, and judges how they ended
-//! arm64     pause on another CPU      compiler  who compiles it for that
+//! arm64     the programs on another CPU      compiler  who compiles pause for that
 //! init.sh   PID 1 in there      inner.sh   runs one test
 //! ```
 //!
@@ -66,6 +66,6 @@ fn linux_6_12() {
 }
 
 #[test]
-fn pause_on_aarch64() {
+fn aarch64() {
     arm64::boot(&Kernel::of("bookworm", "arm64"), "aarch64", MOST);
 }
