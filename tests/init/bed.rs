@@ -252,7 +252,8 @@ impl Run {
         let state = |pid: Option<Pid>| {
             let path = format!("/proc/{}/status", pid.map_or(0, Pid::as_raw));
             let status = fs::read_to_string(path).unwrap_or_default();
-            field(&status, "State").chars().next().filter(|c| *c != 'Z').unwrap_or('-')
+            // X: it was reaped while we looked.
+            field(&status, "State").chars().next().filter(|c| !"ZX".contains(*c)).unwrap_or('-')
         };
         [state(Some(self.init)), state(self.witness())].iter().collect()
     }
@@ -367,7 +368,7 @@ pub(crate) fn children(pid: Pid) -> Vec<Pid> {
     let list = fs::read_to_string(path).unwrap_or_default();
     let alive = |pid: &i32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        !field(&status, "State").starts_with('Z')
+        !field(&status, "State").starts_with(['Z', 'X'])
     };
     let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(alive);
     pids.map(Pid::from_raw).collect()
