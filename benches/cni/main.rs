@@ -14,12 +14,15 @@
 //! namespace, and Debian's containernetworking-plugins and iptables; nothing of the host is
 //! touched.
 
+#[path = "../common/plugin.rs"]
+mod plugin;
 mod side;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use side::{NETSETUP, REFERENCE, Side, install};
+use plugin::{NETSETUP, REFERENCE, install};
+use side::Side;
 
 /// How much is measured.
 struct Extent {

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Debian's containernetworking-plugins.
-pub(crate) const REFERENCE: &str = "/usr/lib/cni";
-pub(crate) const NETSETUP: &str = env!("CARGO_BIN_EXE_netsetup");
+use crate::plugin::{REFERENCE, call, install, sh};
+
 /// The word that makes this program the inside of a world.
 pub(crate) const INSIDE: &str = "inside";
 
@@ -130,8 +129,16 @@ impl World {
     }
 
     fn version(&self) -> f64 {
-        timed(|| call(&self.dir, "VERSION", "", &json!({"cniVersion": "1.0.0", "type": "bridge"})))
-            .0
+        timed(|| {
+            call(
+                &self.dir,
+                "bridge",
+                "VERSION",
+                "",
+                &json!({"cniVersion": "1.0.0", "type": "bridge"}),
+            )
+        })
+        .0
     }
 
     /// The next container, with a namespace and nothing in it.
@@ -168,7 +175,8 @@ impl Container<'_> {
             if !last.is_null() {
                 conf["prevResult"] = last.clone();
             }
-            let answer = call(dir, verb, &self.name, &conf);
+            let kind = conf["type"].as_str().expect("a type");
+            let answer = call(dir, kind, verb, &self.name, &conf);
             if verb == "ADD" {
                 last = answer;
             }
@@ -177,52 +185,11 @@ impl Container<'_> {
     }
 }
 
-fn call(dir: &Path, verb: &str, name: &str, conf: &Value) -> Value {
-    let plugin = conf["type"].as_str().expect("a type");
-    let mut child = Command::new(dir.join(plugin))
-        .env("CNI_COMMAND", verb)
-        .env("CNI_CONTAINERID", name)
-        .env("CNI_NETNS", format!("/run/netns/{name}"))
-        .env("CNI_IFNAME", "eth0")
-        .env("CNI_ARGS", "")
-        .env("CNI_PATH", dir)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a plugin");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    // VERSION of the reference reads none of it.
-    let _ = stdin.write_all(conf.to_string().as_bytes());
-    drop(stdin);
-    let output = child.wait_with_output().expect("an answer");
-    assert!(
-        output.status.success(),
-        "{plugin} {verb}: {}",
-        String::from_utf8_lossy(&output.stdout)
-    );
-    if output.stdout.is_empty() {
-        Value::Null
-    } else {
-        serde_json::from_slice(&output.stdout).expect("JSON")
-    }
-}
-
 fn timed<T>(job: impl FnOnce() -> T) -> (f64, T) {
     std::thread::sleep(SETTLE);
     let began = Instant::now();
     let done = job();
     (began.elapsed().as_secs_f64() * 1e3, done)
-}
-
-/// Has netsetup put its names into a directory.
-pub(crate) fn install(dir: &Path) {
-    let done = Command::new(NETSETUP).arg("install").arg(dir).output().expect("netsetup");
-    assert!(done.status.success(), "netsetup install: {}", String::from_utf8_lossy(&done.stderr));
-}
-
-fn sh(script: &str) {
-    let done = Command::new("sh").args(["-c", script]).status().expect("sh");
-    assert!(done.success(), "{script}");
 }
 
 fn plain() -> Vec<Value> {

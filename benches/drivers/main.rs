@@ -12,11 +12,13 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use plugin::{REFERENCE, call, install, median, sh, timed};
+use plugin::{REFERENCE, call, install, sh};
 
+#[path = "../common/plugin.rs"]
 mod plugin;
 mod wires;
 
@@ -139,7 +141,7 @@ impl Driver {
         self.name != "host-device"
     }
 
-    fn once(&self, side: usize, dir: &Path, round: usize, stays: bool) -> [std::time::Duration; 2] {
+    fn once(&self, side: usize, dir: &Path, round: usize, stays: bool) -> [Duration; 2] {
         let name = format!("{}{side}n{round}", self.name);
         let mut conf = (self.conf)(side);
         conf["cniVersion"] = "1.0.0".into();
@@ -165,4 +167,17 @@ fn quiet(command: &str) -> bool {
     let mut done = Command::new("sh");
     done.args(["-c", command]).stdout(Stdio::null()).stderr(Stdio::null());
     done.status().is_ok_and(|status| status.success())
+}
+
+/// How long it took, and what it gave.
+fn timed<T>(job: impl FnOnce() -> T) -> (Duration, T) {
+    let began = Instant::now();
+    let done = job();
+    (began.elapsed(), done)
+}
+
+/// Milliseconds.
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e3
 }

@@ -1,9 +1,8 @@
-//! A plugin called as a runtime calls it, and times.
+//! A plugin called as a runtime calls it.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -14,7 +13,7 @@ pub(crate) const NETSETUP: &str = env!("CARGO_BIN_EXE_netsetup");
 /// netsetup under the names of its plugins.
 pub(crate) fn install(dir: &Path) {
     let done = Command::new(NETSETUP).arg("install").arg(dir).output().expect("netsetup");
-    assert!(done.status.success(), "netsetup install");
+    assert!(done.status.success(), "netsetup install: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// One call of a plugin of `dir`, for the namespace of this name. Panics unless it succeeds.
@@ -41,19 +40,6 @@ pub(crate) fn call(dir: &Path, kind: &str, verb: &str, name: &str, conf: &Value)
     } else {
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
-}
-
-/// How long it took, and what it gave.
-pub(crate) fn timed<T>(job: impl FnOnce() -> T) -> (Duration, T) {
-    let began = Instant::now();
-    let done = job();
-    (began.elapsed(), done)
-}
-
-/// Milliseconds.
-pub(crate) fn median(mut times: Vec<Duration>) -> f64 {
-    times.sort();
-    times[times.len() / 2].as_secs_f64() * 1e3
 }
 
 /// A shell command that must succeed.
