@@ -89,6 +89,7 @@ fn veth(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Veth {
         // A promiscuous bridge needs none, and takes none.
         hairpin: conf.hairpin_mode || (!request.wishes.ports.is_empty() && !conf.promisc_mode),
         isolated: conf.port_isolation,
+        no_link_local: has_ipv6(facts, mtu(request, conf, facts)),
         peer: request.ifname.clone(),
         peer_mac: asked_mac(request, conf.mac).unwrap_or_else(|| mark.mac("inner", &facts.machine)),
     }

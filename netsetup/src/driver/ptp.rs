@@ -36,6 +36,7 @@ pub fn plan(request: &Request, conf: &conf::Ptp, facts: &Facts, leases: &Leases)
         master: String::new(),
         hairpin: false,
         isolated: false,
+        no_link_local: false,
         peer: request.ifname.clone(),
         peer_mac: request.wishes.mac.unwrap_or_else(|| mark.mac("inner", &facts.machine)),
     };

@@ -208,6 +208,9 @@ fn find_veth(world: &mut World, veth: &Veth) -> Result<Found> {
     if !outer.up() {
         wrong.push("it is down".into());
     }
+    if veth.no_link_local && outer.switches.no_link_local == Some(false) {
+        wrong.push("it makes itself a link-local address".into());
+    }
     for (name, wanted, is) in [
         ("hairpin", veth.hairpin, outer.port.hairpin),
         ("isolated", veth.isolated, outer.port.isolated),

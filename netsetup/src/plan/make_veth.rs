@@ -14,7 +14,8 @@ use crate::error::{Error, Kind, Result};
 /// until then the name, a hash, is the mark.
 ///
 /// It goes up last: each change of a link that is up, and be it a new alias, has the kernel
-/// go through all IPv6 routes of the namespace, three for each pod of the host.
+/// go through all IPv6 routes of the namespace. Of those a port with a link-local address,
+/// which nobody could reach, would have three, a port without one has one.
 pub(super) fn write(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result<()> {
     let master = match veth.master.as_str() {
         "" => None,
@@ -43,11 +44,14 @@ pub(super) fn write(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result
     let port =
         rt::Port { hairpin: veth.hairpin.then_some(true), isolated: veth.isolated.then_some(true) };
     let port = (port != rt::Port::default()).then_some(port);
-    rt::new_link(
-        batch,
-        rt::REQUEST,
-        &Link { name: Some(&veth.name), alias: Some(&alias), port, ..Link::default() },
-    );
+    let settled = Link {
+        name: Some(&veth.name),
+        alias: Some(&alias),
+        port,
+        no_link_local: veth.no_link_local,
+        ..Link::default()
+    };
+    rt::new_link(batch, rt::REQUEST, &settled);
     // The answer tells the id that the host's namespace has given the pod's.
     rt::get_link(batch, &veth.name);
     let up = Link { name: Some(&veth.name), up: Some(true), ..Link::default() };

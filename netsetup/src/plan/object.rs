@@ -263,6 +263,9 @@ pub struct Veth {
     pub hairpin: bool,
     /// IFLA_BRPORT_ISOLATED.
     pub isolated: bool,
+    /// The host's end has no link-local address: of a port, nobody could use it.
+    #[serde(default)]
+    pub no_link_local: bool,
     /// Name of the end in the pod.
     pub peer: String,
     /// Its link-layer address.

@@ -74,6 +74,9 @@ pub struct Link<'a> {
     pub kind: Kind<'a>,
     /// What it is as a bridge's port.
     pub port: Option<Port>,
+    /// IFLA_INET6_ADDR_GEN_MODE none: no link-local address of IPv6 when it goes up. Refused by
+    /// a kernel without IPv6 (EAFNOSUPPORT); ignored in the message that creates a link.
+    pub no_link_local: bool,
     /// IFLA_BR_VLAN_FILTERING, of a bridge that is made: ports carry the VLANs that they
     /// are given, and no others.
     pub vlan_filtering: bool,
@@ -167,6 +170,9 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
     }
     if let Some(fd) = link.netns {
         m.u32(libc::IFLA_NET_NS_FD, fd as u32);
+    }
+    if link.no_link_local {
+        m.nest(libc::IFLA_AF_SPEC, conf::no_link_local);
     }
     match link.kind {
         Kind::Existing => {}

@@ -2,10 +2,14 @@
 //! Sources: linux/netconf.h, linux/ip.h, linux/ipv6.h; IFLA_AF_SPEC of linux/if_link.h.
 
 use linux_raw_sys::net::{DEVCONF_ACCEPT_RA, IPV4_DEVCONF_ROUTE_LOCALNET};
-use linux_raw_sys::netlink::{IFLA_INET_CONF, IFLA_INET6_CONF, RTM_GETNETCONF, RTM_NEWNETCONF};
+use linux_raw_sys::netlink::{
+    IFLA_INET_CONF, IFLA_INET6_ADDR_GEN_MODE, IFLA_INET6_CONF, RTM_GETNETCONF, RTM_NEWNETCONF,
+    in6_addr_gen_mode,
+};
 
 use super::REQUEST;
 use crate::read::u32_of;
+use crate::write::Msg;
 use crate::{Attrs, Batch, Message, attrs};
 
 /// Attributes of linux/netconf.h, and the index that stands for net.FAMILY.conf.all.
@@ -26,6 +30,8 @@ pub struct Switches {
     pub route_localnet: Option<u32>,
     /// net.ipv6.conf.LINK.accept_ra.
     pub accept_ra: Option<u32>,
+    /// Whether it makes itself no link-local address (net.ipv6.conf.LINK.addr_gen_mode is 1).
+    pub no_link_local: Option<bool>,
 }
 
 impl Switches {
@@ -41,8 +47,20 @@ impl Switches {
             // Those of IPv4 are counted from 1.
             route_localnet: v4(IPV4_DEVCONF_ROUTE_LOCALNET as usize - 1),
             accept_ra: v6(DEVCONF_ACCEPT_RA as usize),
+            no_link_local: families
+                .find(AF_INET6)
+                .and_then(|family| attrs(family).find(IFLA_INET6_ADDR_GEN_MODE as u16))
+                .and_then(|mode| mode.first())
+                .map(|mode| *mode == ADDR_GEN_NONE),
         }
     }
+}
+
+const ADDR_GEN_NONE: u8 = in6_addr_gen_mode::IN6_ADDR_GEN_MODE_NONE as u8;
+
+/// Writes, into IFLA_AF_SPEC, that a link makes itself no link-local address.
+pub(super) fn no_link_local(m: &mut Msg<'_>) {
+    m.nest(AF_INET6, |m| m.u8(IFLA_INET6_ADDR_GEN_MODE as u16, ADDR_GEN_NONE));
 }
 
 /// Appends a question for net.ipv4.ip_forward (AF_INET) or net.ipv6.conf.all.forwarding
