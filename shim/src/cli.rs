@@ -235,7 +235,7 @@ fn shim(roots: RootFlags, carried: Carried) -> Result<Shim> {
     let mask = nix::sys::signal::SigSet::thread_get_mask()
         .map_err(|e| Error::errno("read the signal mask", e as i32))?;
     Ok(Shim {
-        context: Context { call: Some(cni::call), ..Context::new(roots.roots()) },
+        context: Context::new(roots.roots()).calling(cni::call),
         boot: boot_id()?,
         mask,
         pause: carried.pause,

@@ -127,8 +127,7 @@ pub fn run(
             return 0;
         }
     };
-    let mut context = Context::new(cli.roots.roots());
-    context.call = Some(super::cni::call);
+    let context = Context::new(cli.roots.roots()).calling(super::cni::call);
     // A program that takes netsetup's place gets the signals as they came.
     let rolls_back = !matches!(&cli.verb, Verb::Ns(args) if args.is_exec());
     for signal in [libc::SIGINT, libc::SIGTERM].into_iter().filter(|_| rolls_back) {

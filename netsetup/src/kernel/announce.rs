@@ -17,20 +17,33 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{Netns, sys};
+use super::{Netns, Nft, sys};
 
-/// Has one frame sent for each address over a link of a network namespace, at about the
+/// Who has which addresses.
+#[derive(Debug)]
+pub struct Announcement {
+    /// Index of the link that neighbours are told over.
+    pub index: u32,
+    /// Its link-layer address.
+    pub mac: [u8; 6],
+    /// What is there now.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Has one frame sent for each address over links of a network namespace, at about the
 /// time when this returns. Where that can't be done, nobody hears of it: the neighbours
-/// will ask.
-pub fn send(netns: BorrowedFd<'_>, index: u32, mac: [u8; 6], addresses: &[IpAddr]) {
-    let frame = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => arp(mac, *ip),
-        IpAddr::V6(ip) => advertisement(mac, *ip),
-    };
-    let frames: Vec<Vec<u8>> = addresses.iter().map(frame).collect();
+/// will ask. Where a process waits for nftables anyway, that one does it.
+pub fn send(netns: BorrowedFd<'_>, told: &[Announcement], nft: Option<&mut Nft>) {
+    let frames: Vec<(u32, Vec<u8>)> = told
+        .iter()
+        .flat_map(|told| told.addresses.iter().map(move |ip| (told.index, frame(told.mac, ip))))
+        .collect();
+    if frames.is_empty() {
+        return;
+    }
     let Ok(home) = Netns::own() else { return };
     let enter = |netns| move_into_link_name_space(netns, Some(LinkNameSpaceType::Network));
-    let _ = sys::apart([netns, home.as_fd()], || {
+    let job = || {
         if enter(netns).is_err() {
             return;
         }
@@ -39,10 +52,21 @@ pub fn send(netns: BorrowedFd<'_>, index: u32, mac: [u8; 6], addresses: &[IpAddr
         // Whoever counts the pod's processes must not count this one while it closes.
         let _ = enter(home.as_fd());
         let Ok(socket) = socket else { return };
-        for frame in &frames {
-            let _ = sys::send_frame(socket.as_fd(), index, frame);
+        for (index, frame) in &frames {
+            let _ = sys::send_frame(socket.as_fd(), *index, frame);
         }
-    });
+    };
+    let keep = [netns, home.as_fd()];
+    if !nft.is_some_and(|nft| nft.close_apart(&keep, job)) {
+        let _ = sys::apart(&keep, job);
+    }
+}
+
+fn frame(mac: [u8; 6], ip: &IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => arp(mac, *ip),
+        IpAddr::V6(ip) => advertisement(mac, *ip),
+    }
 }
 
 /// Destination, source, EtherType.

@@ -100,9 +100,10 @@ impl Netns {
         }
     }
 
-    /// Runs `job` on a short-lived thread inside the namespace and returns what
-    /// it returns. The caller's thread never moves. What the job opens stays
-    /// bound to the namespace.
+    /// Runs `job` inside the namespace and returns what it returns. What the job opens
+    /// stays bound to the namespace; the caller's thread is where it was. Where it could
+    /// go but not come back (that takes CAP_SYS_ADMIN over its own namespace's owner), a
+    /// short-lived thread goes: that costs ten times as much, 0.2 ms.
     ///
     /// # Errors
     /// The namespace can't be entered (EPERM: CAP_SYS_ADMIN over its owner is
@@ -128,17 +129,40 @@ impl AsFd for Netns {
     }
 }
 
-/// Runs `job` on a short-lived thread inside a network namespace; see [`Netns::visit`].
+/// Runs `job` inside a network namespace; see [`Netns::visit`].
 pub(super) fn visit<T: Send>(
     netns: BorrowedFd<'_>,
     path: &Path,
     job: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
+    let what = || format!("enter network namespace {}", path.display());
+    // Who may go to where he is already may also come back there: setns(2) asks for the same.
+    if let Some(home) = Netns::own().ok().filter(|home| go(home.as_fd()).is_ok()) {
+        go(netns).ctx(what)?;
+        let _back = Home(home);
+        return job();
+    }
     on_thread(&|| format!("work in network namespace {}", path.display()), || {
-        rustix::thread::move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))
-            .ctx(|| format!("enter network namespace {}", path.display()))?;
+        go(netns).ctx(what)?;
         job()
     })
+}
+
+fn go(netns: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    rustix::thread::move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))
+}
+
+/// Where the thread belongs: it is back there when this value is dropped.
+struct Home(Netns);
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if let Err(errno) = go(self.0.as_fd()) {
+            // Whatever this thread did next, it would do to the wrong host.
+            eprintln!("netsetup: cannot return to its own network namespace: {errno}");
+            std::process::abort();
+        }
+    }
 }
 
 /// Runs `job` on a short-lived thread, which may go where the caller's must not.

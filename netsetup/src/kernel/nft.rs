@@ -1,5 +1,7 @@
 //! Questions to nftables in one namespace, and transactions.
 
+use std::os::fd::BorrowedFd;
+
 use podkeel_wire::nf::{self, ChainInfo, Elem, ElemInfo, RuleInfo, SetInfo, Table, TableInfo};
 use podkeel_wire::{Batch, Message};
 
@@ -25,9 +27,7 @@ pub struct Nft {
 
 impl Drop for Nft {
     fn drop(&mut self) {
-        if self.removed {
-            self.waiter = self.socket.close_apart();
-        }
+        self.close_apart(&[], || {});
     }
 }
 
@@ -46,6 +46,16 @@ impl Nft {
     /// removed something right now.
     pub fn expect_wait(&mut self) {
         self.removed = true;
+    }
+
+    /// Where closing this socket will have to wait: has another process do that, after a job
+    /// for which it keeps these files open. Tells whether it does.
+    pub(super) fn close_apart(&mut self, keep: &[BorrowedFd<'_>], job: impl FnOnce()) -> bool {
+        if !self.removed || self.waiter.is_some() {
+            return false;
+        }
+        self.waiter = self.socket.close_apart(keep, job);
+        self.waiter.is_some()
     }
 
     /// The generation id of the namespace's whole ruleset: every commit of anybody changes it.

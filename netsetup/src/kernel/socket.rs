@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use podkeel_wire::{Answer, Batch, Message, messages};
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -170,7 +171,7 @@ impl Socket {
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
                 .ctx(what)?;
         // Its end of the pair is closed when it ends, however it ends.
-        let sent = sys::apart([self.fd.as_fd(), theirs.as_fd()], || {
+        let sent = sys::apart(&[self.fd.as_fd(), theirs.as_fd()], || {
             let _ = rustix::net::send(&self.fd, batch.bytes(), SendFlags::empty());
         });
         drop(theirs);
@@ -218,14 +219,19 @@ impl Socket {
         }
     }
 
-    /// Has another process close this socket for the last time, some time after this process
-    /// has closed it, and the returned value after it. Nothing is returned where no process
-    /// could be made: then closing it is for this one.
-    pub fn close_apart(&self) -> Option<Waiter> {
+    /// Has another process do a job, for which it keeps these files open, and then close this
+    /// socket for the last time, some time after this process has closed it, and the returned
+    /// value after it. Nothing is returned where no process could be made: then closing it is
+    /// for this one, and the job isn't done.
+    pub fn close_apart(&self, keep: &[BorrowedFd<'_>], job: impl FnOnce()) -> Option<Waiter> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
-        sys::apart([self.fd.as_fd(), theirs.as_fd()], || {
+        let own = [self.fd.as_fd(), theirs.as_fd()];
+        let stay = sys::in_order(&own);
+        sys::apart(&[&own, keep].concat(), || {
+            job();
+            sys::close_but(&stay);
             let _ = poll(&mut [PollFd::new(&theirs, PollFlags::IN)], None);
             // By now nothing may be left to wait for: the kernel lets nobody else commit
             // while it waits for the one who closes.
@@ -343,9 +349,11 @@ impl Socket {
     }
 
     fn receive_any(&mut self) -> rustix::io::Result<usize> {
-        self.buffer.resize(self.buffer.capacity().max(BUFFER), 0);
+        self.buffer.clear();
+        self.buffer.reserve(BUFFER);
         let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-        rustix::net::recv(&self.fd, &mut self.buffer[..], flags).map(|(_, len)| len)
+        // Most answers are short: what they don't fill is neither cleared nor touched.
+        rustix::net::recv(&self.fd, spare_capacity(&mut self.buffer), flags).map(|(_, len)| len)
     }
 
     fn receive(&mut self) -> Result<usize> {

@@ -58,7 +58,7 @@ pub(super) fn namespace_type(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
 }
 
 /// Runs `job` in a process of its own that this one has not to wait for, with no open file
-/// but these two: no flock and no pipe of the caller lives on in it. `job` makes system
+/// but these: no flock and no pipe of the caller lives on in it. `job` makes system
 /// calls and nothing else: it must not allocate, for the program may have other threads.
 ///
 /// Returns when that process has begun, not when it has ended. Nobody gets a SIGCHLD, and
@@ -68,23 +68,47 @@ pub(super) fn namespace_type(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
 /// # Errors
 /// EAGAIN, ENOMEM: no process could be made; `job` does not run. Where close_range(2) is
 /// missing (Linux 5.9) or denied, `job` doesn't run either, and its files are closed.
-pub(super) fn apart(keep: [BorrowedFd<'_>; 2], job: impl FnOnce()) -> Result<(), Errno> {
-    match fork()? {
-        0 => {
-            // Closed before the third process is made: when this call returns, nothing of
-            // the caller's is open in any of them.
-            if close_but(keep) {
-                // A directory that is about to be unmounted must not be in use.
-                let _ = rustix::process::chdir(c"/");
-                if fork() == Ok(0) {
-                    job();
-                }
-            }
-            // SAFETY: _exit has no preconditions and never returns.
-            unsafe { libc::_exit(0) }
+pub(super) fn apart<J: FnOnce()>(keep: &[BorrowedFd<'_>], job: J) -> Result<(), Errno> {
+    let keep = in_order(keep);
+    // Its stack: the caller's holds frames that wait here. In words of what stacks are aligned to.
+    let mut stack: Vec<u128> = Vec::with_capacity(APART_STACK / size_of::<u128>());
+    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
+    let mut asked = Asked { keep: &keep, job: Some(job) };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+    // SAFETY: `top` is the upper end of a stack, `asked` is what `leave` expects. Both live
+    // through the call: with CLONE_VFORK this thread stands still until the child is gone, so
+    // neither touches memory while the other does, and no copy of it is made.
+    let pid = unsafe { libc::clone(leave::<J>, top.cast(), flags, (&raw mut asked).cast()) };
+    if pid < 0 { Err(last_error()) } else { wait(pid) }
+}
+
+/// Bytes of the stack of [`apart`]'s processes.
+const APART_STACK: usize = 32 * 1024;
+
+/// What [`apart`]'s first process is given.
+struct Asked<'a, J> {
+    /// In order.
+    keep: &'a [libc::c_uint],
+    job: Option<J>,
+}
+
+/// [`apart`]'s first process: of the caller's memory, but with files of its own.
+extern "C" fn leave<J: FnOnce()>(asked: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `apart` hands in what it owns, and looks at it no more.
+    let asked = unsafe { &mut *asked.cast::<Asked<'_, J>>() };
+    // Closed before the second process is made: when `apart` returns, nothing of the
+    // caller's is open in any of them.
+    if close_but(asked.keep) {
+        // A directory that is about to be unmounted must not be in use.
+        let _ = rustix::process::chdir(c"/");
+        if fork() == Ok(0)
+            && let Some(job) = asked.job.take()
+        {
+            job();
         }
-        pid => wait(pid),
     }
+    // SAFETY: _exit has no preconditions and never returns.
+    unsafe { libc::_exit(0) }
 }
 
 /// A child that goes on in a copy of this process, and whose end is no signal.
@@ -108,19 +132,27 @@ fn wait(pid: libc::pid_t) -> Result<(), Errno> {
     }
 }
 
-/// Closes every descriptor but two.
-fn close_but(keep: [BorrowedFd<'_>; 2]) -> bool {
-    let [a, b] = keep.map(|fd| fd.as_raw_fd() as libc::c_uint);
-    let (low, high) = (a.min(b), a.max(b));
+/// Numbers of descriptors for [`close_but`].
+pub(super) fn in_order(fds: &[BorrowedFd<'_>]) -> Vec<libc::c_uint> {
+    let mut numbers: Vec<libc::c_uint> = fds.iter().map(|fd| fd.as_raw_fd() as _).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Of a process of [`apart`]: closes every descriptor but these, which are in order. It is not to
+/// use the others any more.
+pub(super) fn close_but(keep: &[libc::c_uint]) -> bool {
     let close = |first: libc::c_uint, last: libc::c_uint| {
         // musl has no function for it.
-        // SAFETY: this process goes on to use the two that stay, and nothing else that is
+        // SAFETY: this process goes on to use those that stay, and nothing else that is
         // open; it ends without running a destructor.
         first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0
     };
-    (low == 0 || close(0, low - 1))
-        && close(low + 1, high.saturating_sub(1))
-        && close(high + 1, libc::c_uint::MAX)
+    let mut next = 0;
+    keep.iter().all(|&fd| {
+        let first = std::mem::replace(&mut next, fd + 1);
+        fd == 0 || close(first, fd - 1)
+    }) && close(next, libc::c_uint::MAX)
 }
 
 /// Makes a link of the tun driver, or opens one: `flags` are IFF_TAP, IFF_NO_PI, ... It

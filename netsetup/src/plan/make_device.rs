@@ -10,8 +10,9 @@ use super::object::{Object, Side};
 use super::{Step, World};
 use crate::conf::Tap;
 use crate::error::{Error, Kind, Result};
+use crate::kernel::Rtnl;
+use crate::kernel::announce::Announcement;
 use crate::kernel::tap::{self, Settings};
-use crate::kernel::{Rtnl, announce};
 use crate::pins::Pin;
 
 /// A link is born under a hashed name, which is nobody else's in either namespace: the
@@ -182,7 +183,8 @@ pub(super) fn owner(world: &World) -> String {
     format!("netsetup {}", world.mark.id())
 }
 
-/// Tells the neighbours. That nobody can be told is no reason to fail: they will ask.
+/// Has the neighbours told once all is made. That nobody can be told is no reason to fail: they
+/// will ask.
 pub(super) fn announce(world: &mut World, step: &Step) -> Result<()> {
     let Object::Announced { link, addresses } = &step.what else { return Ok(()) };
     let Some(info) = world.rtnl(step.at)?.link(link)? else { return Ok(()) };
@@ -194,8 +196,8 @@ pub(super) fn announce(world: &mut World, step: &Step) -> Result<()> {
     {
         wait_for_port(&mut world.host, outer)?;
     }
-    if let Some(pod) = world.pod.as_ref().filter(|_| step.at == Side::Pod) {
-        announce::send(pod.netns.as_fd(), info.index, mac, addresses);
+    if step.at == Side::Pod {
+        world.told.push(Announcement { index: info.index, mac, addresses: addresses.clone() });
     }
     Ok(())
 }

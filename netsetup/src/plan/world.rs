@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 
 use super::object::Side;
 use crate::error::{Error, Kind, Result};
+use crate::kernel::announce::{self, Announcement};
 use crate::kernel::sysctl::ProcSys;
 use crate::kernel::{Netns, Nft, Rtnl};
 use crate::names::Mark;
@@ -39,13 +41,15 @@ pub struct World {
     pub nsid: Option<u32>,
     /// Handles of the rules that accept an address's packets, seen when they were made.
     pub accepts: BTreeMap<IpAddr, Vec<u64>>,
+    /// What the neighbours are to be told.
+    pub(super) told: Vec<Announcement>,
     nft: Option<Nft>,
 }
 
 impl World {
     /// A world around these sockets.
     pub fn new(host: Rtnl, pod: Option<Pod>, mark: Mark) -> World {
-        World { host, pod, mark, nsid: None, accepts: BTreeMap::new(), nft: None }
+        World { host, pod, mark, nsid: None, accepts: BTreeMap::new(), told: Vec::new(), nft: None }
     }
 
     /// The nftables socket, opened when it is first needed.
@@ -67,10 +71,14 @@ impl World {
         self.nft.as_ref().is_some_and(Nft::has_removed)
     }
 
-    /// Has another process wait where closing the nftables socket would, if there is one.
-    pub fn expect_wait(&mut self) {
-        if let Some(nft) = &mut self.nft {
+    /// What takes longer than anybody wants to wait for, when all is made: the neighbours are
+    /// told, and, where somebody removed something from nftables `lately`, its socket is closed.
+    pub fn leave(mut self, lately: bool) {
+        if let Some(nft) = self.nft.as_mut().filter(|_| lately) {
             nft.expect_wait();
+        }
+        if let Some(pod) = &self.pod {
+            announce::send(pod.netns.as_fd(), &self.told, self.nft.as_mut());
         }
     }
 

@@ -88,9 +88,7 @@ fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
                 attachment.accepts = world.accepts.clone();
                 finish(context, &mut world, &attachment, record)?;
                 prepared.leases.remember();
-                if context.removed_lately() {
-                    world.expect_wait();
-                }
+                world.leave(context.removed_lately());
                 return Ok(Outcome::Added(Box::new(Added {
                     attachment,
                     result: prepared.result,
@@ -270,7 +268,7 @@ fn new_mark(context: &Context, wanted: &Wanted) -> Result<Mark> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .ctx(|| "choose a random attachment id".into())?;
-    let (root, random) = (context.roots.id()?, u64::from_ne_bytes(bytes));
+    let (root, random) = (context.root()?, u64::from_ne_bytes(bytes));
     Ok(wanted.id().mark(root, random))
 }
 
@@ -291,7 +289,7 @@ fn settle_earlier(context: &Context, wanted: &Wanted, pod: &mut Pod) -> Result<O
         Read::Unknown(_) => return Err(record::unknown(what)),
         Read::Torn => {}
         Read::Whole(there) if there.boot != boot_id()? || there.state.cut_off().is_some() => {}
-        Read::Whole(there) if there.mark.root() != context.roots.id()? => {
+        Read::Whole(there) if there.mark.root() != context.root()? => {
             return Err(record::elsewhere(what, &there));
         }
         Read::Whole(there) if there.is_in(pod)? => return Ok(Some(*there)),

@@ -144,7 +144,7 @@ fn describe(
     let id = part(&wanted.id(), PART);
     Ok(Attachment {
         state: State::Adding,
-        mark: id.mark(context.roots.id()?, u64::from_ne_bytes(bytes)),
+        mark: id.mark(context.root()?, u64::from_ne_bytes(bytes)),
         id,
         source: wanted.chain.source.clone(),
         boot: boot_id()?,

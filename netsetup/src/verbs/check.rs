@@ -54,7 +54,7 @@ pub(super) fn check_but(
     let attachment = match Read::new(&bytes) {
         Read::Torn => return Err(torn()),
         Read::Unknown(_) => return Err(record::unknown(what())),
-        Read::Whole(there) if there.mark.root() != context.roots.id()? => {
+        Read::Whole(there) if there.mark.root() != context.root()? => {
             return Err(record::elsewhere(what(), &there));
         }
         Read::Whole(there) => *there,

@@ -110,9 +110,7 @@ pub(super) fn take_down(context: &Context, id: &Id, mut record: Record) -> Resul
     let mut errors = match Read::new(&bytes) {
         Read::Unknown(_) => return Err(record::unknown(format!("take away {id}"))),
         // Of an earlier boot nothing is left but files.
-        Read::Whole(there)
-            if there.mark.root() != context.roots.id()? && there.boot == boot_id()? =>
-        {
+        Read::Whole(there) if there.mark.root() != context.root()? && there.boot == boot_id()? => {
             return Err(record::elsewhere(format!("take away {id}"), &there));
         }
         Read::Whole(mut attachment) => {

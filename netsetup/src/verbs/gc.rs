@@ -109,7 +109,7 @@ fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
             }
         };
         let what = format!("attachment {}", attachment.id);
-        if attachment.mark.root() != context.roots.id()? && attachment.boot == boot {
+        if attachment.mark.root() != context.root()? && attachment.boot == boot {
             let why = "it was made from another network namespace of the host".into();
             found.kept.push(Kept { what, why });
             continue;
@@ -132,7 +132,7 @@ fn records(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
 fn strays(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
     let marked = {
-        let root = context.roots.id()?;
+        let root = context.root()?;
         Marked::find(&mut host, &mut nft, &|mark| names::root_of(mark) == Some(root))?
     };
     // Records are read after the marks: an attachment that is being added has
@@ -165,7 +165,7 @@ fn shared(context: &Context, dry_run: bool, found: &mut Found) -> Result<()> {
     let records = record::all(&context.roots)?;
     let live: HashSet<String> =
         records.iter().filter_map(|(_, read)| read.mark()).map(Mark::id).collect();
-    let ours = names::shared(context.roots.id()?);
+    let ours = names::shared(context.root()?);
     let held = drop_dead_holders(context, dry_run, &live, found)?;
     let free = |key: &str| !held.contains(&keep::file_name(key));
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);

@@ -26,7 +26,7 @@ pub(super) fn links_first(context: &Context, ids: &[Id]) {
 
 fn delete(context: &Context, ids: &[Id]) -> Result<()> {
     context.trust()?;
-    let (root, boot) = (context.roots.id()?, boot_id()?);
+    let (root, boot) = (context.root()?, boot_id()?);
     let is_here = |there: &Attachment| there.mark.root() == root && there.boot == boot;
     let mut host = Rtnl::open()?;
     let mut links = Vec::new();

@@ -12,8 +12,8 @@ pub mod ns;
 mod plugin;
 mod sweep;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use add::{Added, Outcome, Prepared, add, explain};
@@ -50,17 +50,34 @@ pub struct Context {
     pub signal: Arc<AtomicUsize>,
     /// How plugins of a list are called one by one; `None` where that isn't to be.
     pub call: Option<chain::Caller>,
+    root: OnceLock<u32>,
 }
 
 impl Context {
     /// A context that no signal interrupts.
     pub fn new(roots: Roots) -> Context {
-        Context { roots, signal: Arc::default(), call: None }
+        Context { roots, signal: Arc::default(), call: None, root: OnceLock::new() }
+    }
+
+    /// The same with a way to call plugins.
+    #[must_use]
+    pub fn calling(self, call: chain::Caller) -> Context {
+        Context { call: Some(call), ..self }
+    }
+
+    /// [`Roots::id`], as it was when it was first asked for: the caller stays in one network
+    /// namespace as long as this value lives.
+    fn root(&self) -> Result<u32> {
+        if let Some(id) = self.root.get() {
+            return Ok(*id);
+        }
+        let id = self.roots.id()?;
+        Ok(*self.root.get_or_init(|| id))
     }
 
     /// Where the holders of what this namespace's attachments share are.
     fn held(&self) -> Result<std::path::PathBuf> {
-        Ok(self.roots.held(self.roots.id()?))
+        Ok(self.roots.held(self.root()?))
     }
 
     /// Fails once a signal asked for an end.

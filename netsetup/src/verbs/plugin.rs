@@ -208,7 +208,7 @@ pub fn collect(context: &Context, network: &Network, parts: &[&str], valid: &Val
         |container: &str, ifname: &str| valid.contains(&(container.to_owned(), ifname.to_owned()));
     let is_doomed = |there: &Attachment| -> Result<bool> {
         let kind = there.id.part.split('.').next().unwrap_or_default();
-        let is_ours = there.mark.root() == context.roots.id()? && there.id.network == network.name;
+        let is_ours = there.mark.root() == context.root()? && there.id.network == network.name;
         Ok(is_ours && parts.contains(&kind) && !stays(&there.id.container, &there.id.ifname))
     };
     let mut doomed = Vec::new();

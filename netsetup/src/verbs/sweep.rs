@@ -107,7 +107,7 @@ pub(super) fn owner(
     record: Known,
     lease_dirs: &[PathBuf],
 ) -> Result<bool> {
-    let mark = id.mark(context.roots.id()?, 0);
+    let mark = id.mark(context.root()?, 0);
     let (mut host, mut nft) = (Rtnl::open()?, Nft::open()?);
     let ours = |text: &str| mark.same_owner(Some(text));
     let named_so = |text: &str| names::owner_of(text) == Some(&mark.owner);
