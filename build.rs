@@ -193,7 +193,23 @@ fn pause_link_args(root: &Path) -> Vec<String> {
 /// carried: cargo links it after, or beside, the program that would carry it.
 /// Of the user's flags only those count that say where the tools are.
 fn carry(root: &Path, name: &str, main: &str, link_args: &[String]) -> Result<PathBuf, String> {
-    compile(name, name, root.join(main), &var("TARGET")?, &tools()?, &flags(link_args))
+    compile(name, name, root.join(main), &bare_target()?, &tools()?, &flags(link_args))
+}
+
+/// What programs without a C library are compiled for: for glibc's target where Rust's library
+/// for it is there, so that they are the same bytes in a shim with musl.
+fn bare_target() -> Result<String, String> {
+    let target = var("TARGET")?;
+    let gnu = target.replace("-musl", "-gnu");
+    Ok(if library_of(&gnu)?.is_dir() { gnu } else { target })
+}
+
+/// Where the compiler has its library for a target, if it has one.
+fn library_of(target: &str) -> Result<PathBuf, String> {
+    let what = ["--print", "target-libdir", "--target", target];
+    let output = Command::new(var("RUSTC")?).args(what).output();
+    let output = output.map_err(|error| format!("cannot run rustc {what:?}: {error}"))?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
 /// The flags that say which tools the user has chosen.
@@ -236,8 +252,9 @@ fn start(root: &Path) -> Result<(), String> {
     // Of two of a kind the last one counts.
     let aarch64 = var("TARGET")?.starts_with("aarch64").then_some(&START_CODEGEN_AARCH64);
     options.extend(START_CODEGEN.iter().chain(aarch64).map(|option| format!("-C{option}")));
+    let target = bare_target()?;
     // There Rust brings the C library's start files along, and links them in by itself.
-    if var("CARGO_CFG_TARGET_ENV")? == "musl" {
+    if target.ends_with("-musl") {
         options.push("-Clink-self-contained=no".into());
     }
     println!("cargo::rustc-env=PODKEEL_START_FLAGS={}", options.join(" "));
@@ -245,7 +262,7 @@ fn start(root: &Path) -> Result<(), String> {
         "start.elf",
         "start",
         root.join("shim/start/main.rs"),
-        &var("TARGET")?,
+        &target,
         &tools()?,
         &options,
     )?;
@@ -323,15 +340,8 @@ fn pauses(root: &Path, own: &Path) -> Result<PathBuf, String> {
 /// it, and the linker that comes with Rust, which links for all. Nothing where one is missing.
 fn cross_pause(root: &Path, architecture: &str) -> Result<Option<PathBuf>, String> {
     let target = format!("{architecture}-unknown-linux-gnu");
-    let asked = |what: &[&str]| {
-        let output = Command::new(var("RUSTC")?).args(what).output();
-        let output = output.map_err(|error| format!("cannot run rustc {what:?}: {error}"))?;
-        Ok::<_, String>(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
-    };
-    let library = asked(&["--print", "target-libdir", "--target", &target])?;
-    let tools = asked(&["--print", "target-libdir", "--target", &var("HOST")?])?;
-    let linker = tools.with_file_name("bin").join("rust-lld");
-    if !library.is_dir() || !linker.is_file() {
+    let linker = library_of(&var("HOST")?)?.with_file_name("bin").join("rust-lld");
+    if !library_of(&target)?.is_dir() || !linker.is_file() {
         return Ok(None);
     }
     // The same words without the C compiler's way of handing them on.

@@ -26,8 +26,8 @@ def closure($needs):
 | ($sums | split("\n") | map(split("  ") | {name: .[1], sha256: .[0]})) as $programs
 | ([$root] | closure($needs) | sort_by(crate)) as $linked
 | [{id: "rust-std", name: "rust-std", version: $rustc, license: "Apache-2.0 OR MIT"},
-   ({id: "libc", name: "glibc", version: $libc, license: "LGPL-2.1-or-later"}
-    | select($libc != ""))] as $libraries
+   ($libc | split("\t") | {id: "libc", name: .[0], license: .[1], version: .[2]}
+    | select(.version != ""))] as $libraries
 | {
     spdxVersion: "SPDX-2.3", dataLicense: "CC0-1.0", SPDXID: "SPDXRef-DOCUMENT",
     name: "podkeel-\($version)-\($target)",

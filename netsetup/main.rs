@@ -4,7 +4,13 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
+use dlmalloc::GlobalDlmalloc;
 use podkeel_netsetup::front::{cli, cni};
+
+/// A plugin lives for a few milliseconds: what it allocates comes in few large pieces from the
+/// kernel, and none goes back before its end.
+#[global_allocator]
+static HEAP: GlobalDlmalloc = GlobalDlmalloc;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
