@@ -2,13 +2,14 @@
 //! questions that plans and verbs put to them.
 //!
 //! ```text
-//!   Netns ── visit ──► a short-lived thread in that namespace, which opens
-//!                      sockets and files and returns them; they stay bound
+//!   Netns ── visit ──► in that namespace for a moment, to open sockets and
+//!                      files; they stay bound to it
 //!   Ns ── a namespace of any kind; Census: which processes are in which
 //!   Socket ── exchange(batch) ──► one send, the answers, in order
 //!   rtnl, nft, sysctl ── find and change one kind of object each
 //!   conntrack ── flows that are to be forgotten
 //!   tap ── a link whose other end is a program
+//!   apart ── what would take long is another process's
 //!   announce ── neighbours are told who has an address now
 //!   guard ── what link-layer addresses a pod may send from
 //!   forward ── accepts in iptables' table, where it drops
@@ -16,6 +17,7 @@
 //! ```
 
 pub mod announce;
+pub mod apart;
 pub mod conntrack;
 pub mod forward;
 pub mod guard;

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::{Context, Result};
 use crate::kernel::ns::is_nsfs;
-use crate::kernel::{Ns, NsId};
+use crate::kernel::{Ns, NsId, apart};
 use crate::names::MARK;
 
 /// Longest content of a file that is read for its mark, in bytes.
@@ -121,20 +121,26 @@ pub(super) fn below(dir: &Path, name: &str) -> Option<Mark> {
     Below::of(dir)?.mark(name)
 }
 
-/// A directory without what is mounted in it.
-struct Below(OwnedFd);
+/// A directory without what is mounted in it. It is there until this value is dropped.
+struct Below(Option<OwnedFd>);
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(apart::close);
+    }
+}
 
 impl Below {
     /// `None` where that isn't permitted (without CAP_SYS_ADMIN, or where somebody more
     /// privileged has mounted something in it).
     fn of(dir: &Path) -> Option<Below> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        rustix::mount::open_tree(CWD, dir, flags).ok().map(Below)
+        rustix::mount::open_tree(CWD, dir, flags).ok().map(|dir| Below(Some(dir)))
     }
 
     fn mark(&self, name: &str) -> Option<Mark> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.0, name, flags, Mode::empty()).ok()?;
+        let file = rustix::fs::openat(self.0.as_ref()?, name, flags, Mode::empty()).ok()?;
         let mut bytes = Vec::new();
         File::from(file).take(MARK_MAX).read_to_end(&mut bytes).ok()?;
         Mark::read(&bytes)
