@@ -157,13 +157,21 @@ struct Home(Netns);
 
 impl Drop for Home {
     fn drop(&mut self) {
-        if let Err(errno) = go(self.0.as_fd()) {
-            // Whatever this thread did next, it would do to the wrong host.
-            eprintln!("netsetup: cannot return to its own network namespace: {errno}");
-            std::process::abort();
+        // It was allowed a moment ago: what may be missing is memory, for a moment.
+        for _ in 0..RETURN_TRIES {
+            if go(self.0.as_fd()).is_ok() {
+                return;
+            }
         }
+        // Whatever this thread did next, it would do to the wrong host. The record of what is
+        // under way tells del and gc what there is to take away.
+        eprintln!("netsetup: cannot return to its own network namespace");
+        std::process::abort();
     }
 }
+
+/// How often a thread tries to come back.
+const RETURN_TRIES: u32 = 3;
 
 /// Runs `job` on a short-lived thread, which may go where the caller's must not.
 fn on_thread<T: Send>(
