@@ -160,10 +160,14 @@ fn end_up(ns: &Ns, link: &str, v4: Ipv4Addr, v6: Ipv6Addr) {
     ));
 }
 
-/// Waits until the kernel's link watch, which may lag by a second, has settled.
+/// Waits until the kernel's link watch, which may lag by a second, has settled, and the link
+/// has its link-local address, whose route comes last.
 fn wait_up(ns: &Ns, link: &str) {
     for _ in 0..300 {
-        if ns.sh_out(&format!("ip -br link show dev {link}")).contains(" UP ") {
+        let seen = ns.sh_out(&format!(
+            "ip -br link show dev {link}; ip -6 route show table local dev {link}"
+        ));
+        if seen.contains(" UP ") && seen.contains("local fe80:") {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
