@@ -1,5 +1,5 @@
 //! Each driver beside the reference plugin of its name, and what the networks carry beside
-//! docker's bridge, in one run: `cargo bench --bench drivers [-- calls | wires]`.
+//! docker's bridge, in one run: `cargo bench --bench drivers [-- calls | wires | ROUNDS]`.
 //!
 //! ```text
 //! calls   ADD and DEL, one plugin called as a runtime calls it, in turns
@@ -8,7 +8,8 @@
 //!
 //! Needs root, Debian's containernetworking-plugins for the first, iperf3 and docker for the
 //! second. All of it happens in network and mount namespaces of its own. Kinds of links
-//! that this kernel lacks are named and left out.
+//! that this kernel lacks are named and left out; `cargo test --test vm -- --ignored vm_bench`
+//! runs it in a VM that has them all.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -22,7 +23,7 @@ use plugin::{REFERENCE, call, install, sh};
 mod plugin;
 mod wires;
 
-/// Calls that a median is of.
+/// Calls that a median is of, unless a number is said.
 const ROUNDS: usize = 25;
 const INSIDE: &str = "PODKEEL_BENCH_INSIDE";
 /// Our plugins, below the /run of the bench's own.
@@ -42,9 +43,11 @@ fn main() {
         ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up && \
         ip addr add 198.18.0.1/24 dev up0 && ip route add default via 198.18.0.2 && \
         echo 1 >/proc/sys/net/ipv4/ip_forward");
-    let asked = |word: &str| words.is_empty() || words.iter().any(|w| w == word);
+    let rounds = words.iter().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
+    let parts: Vec<&String> = words.iter().filter(|word| word.parse::<usize>().is_err()).collect();
+    let asked = |word: &str| parts.is_empty() || parts.iter().any(|part| *part == word);
     if asked("calls") {
-        calls();
+        calls(rounds);
     }
     if asked("wires") {
         wires::all();
@@ -83,21 +86,21 @@ const DRIVERS: &[Driver] = &[
     Driver { name: "loopback", needs: "type veth", conf: |_| json!({}) },
 ];
 
-fn calls() {
+fn calls(rounds: usize) {
     install(Path::new(OURS));
     sh("for i in 0 1; do ip link add lent$i type veth peer name rest$i; done");
-    println!("one plugin's call, medians of {ROUNDS}, ms");
+    println!("one plugin's call, medians of {rounds}, ms");
     println!(
         "{:12} {:>10} {:>10} {:>7}   {:>10} {:>10} {:>7}",
         "", "ADD", "reference", "ratio", "DEL", "reference", "ratio"
     );
     for driver in DRIVERS {
-        println!("{:12} {}", driver.name, driver.row());
+        println!("{:12} {}", driver.name, driver.row(rounds));
     }
 }
 
 impl Driver {
-    fn row(&self) -> String {
+    fn row(&self, rounds: usize) -> String {
         let probe = format!("ip link add probe {0} && ip link del probe", self.needs);
         if !quiet(&probe) {
             return format!("this kernel has no such link (ip link add {})", self.needs);
@@ -109,7 +112,7 @@ impl Driver {
         };
         let mut times = [const { [const { Vec::new() }; 2] }; 2];
         // The first of a side makes what the others share; one container stays.
-        for round in 0..=ROUNDS {
+        for round in 0..=rounds {
             for (side, dir) in sides {
                 let [add, del] = self.once(*side, dir, round, round == 0 && self.shares());
                 if round > 0 {

@@ -88,11 +88,14 @@ pub(crate) fn all() {
         }
     }
     let figures: Vec<[f64; 2]> = figures.into_iter().map(|f| f.map(middle)).collect();
-    let base = docker.as_ref().and(figures.last().copied());
-    println!("\nbetween two pods, medians of {ROUNDS}; the last columns: times docker's");
+    let (base, of) = match &docker {
+        Some(_) => (figures[figures.len() - 1], "docker"),
+        None => (figures[0], "bridge"),
+    };
+    println!("\nbetween two pods, medians of {ROUNDS}; the last columns: times {of}'s");
     println!("{:10} {:>8} {:>9} {:>12} {:>9}", "", "Gbit/s", "ping, us", "throughput", "ping");
     for (wire, [rate, time]) in wires.iter().zip(figures) {
-        let [rates, times] = base.unwrap_or([f64::NAN; 2]);
+        let [rates, times] = base;
         let (name, more, less) = (wire.name, rate / rates, time / times);
         println!("{name:10} {rate:8.1} {time:9.1} {more:11.2}x {less:8.2}x");
     }

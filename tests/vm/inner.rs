@@ -59,7 +59,7 @@ struct Inner<'a> {
 
 /// Modules that are loaded before the tests begin, for each of them would be by the first
 /// test that needs it.
-const MODULES: &str = "overlay veth bridge br_netfilter tun macvlan vxlan dummy 8021q ipvlan vrf \
+pub(super) const MODULES: &str = "overlay veth bridge br_netfilter tun macvlan vxlan dummy 8021q ipvlan vrf \
     bonding nf_conntrack_netlink nf_tables nft_chain_nat nft_ct nft_fib_inet nft_masq nft_nat \
     nft_compat nft_reject_inet nft_counter\n";
 

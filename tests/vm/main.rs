@@ -9,6 +9,7 @@
 //! machine   QEMU: boot, read the serial line, end what hangs
 //! choice    which tests run in there
 //! inner     runs them, and judges how they ended
+//! bench     the bench of drivers where all kinds of links are
 //! arm64     the programs on another CPU      compiler  who compiles pause for that
 //! init.sh   PID 1 in there      inner.sh   runs one test
 //! ```
@@ -19,6 +20,7 @@
 mod common;
 
 mod arm64;
+mod bench;
 mod choice;
 mod compiler;
 mod cpio;
@@ -68,4 +70,10 @@ fn linux_6_12() {
 #[test]
 fn aarch64() {
     arm64::boot(&Kernel::of("bookworm", "arm64"), "aarch64", MOST);
+}
+
+#[test]
+#[ignore = "a bench: cargo test --test vm -- --ignored vm_bench"]
+fn vm_bench_of_drivers() {
+    bench::drivers(3 * MOST);
 }
