@@ -180,12 +180,18 @@ impl Facts {
     fn read_bridge(&mut self, conf: &conf::Bridge, shared: &str, host: &mut Rtnl) -> Result<()> {
         let link = host.link(&conf.bridge)?;
         if let Some(link) = &link {
-            let addrs = host.addrs(link.index)?;
+            let gateway = match conf.gateway_vlan() {
+                Some(_) => host.link(&conf.gateway_link())?,
+                None => Some(link.clone()),
+            };
+            let addrs = gateway.as_ref().map_or(Ok(Vec::new()), |g| host.addrs(g.index))?;
             let global: Vec<_> =
                 addrs.iter().filter(|a| a.scope == libc::RT_SCOPE_UNIVERSE).collect();
             let net = |a: &&rt::AddrInfo| IpNet::new(a.ip, a.prefix).ok();
             let ours = link.alias.as_deref() == Some(shared);
-            let foreign = |a: &&&rt::AddrInfo| !ours && a.proto != Some(rt::PROTOCOL);
+            let alias = gateway.and_then(|gateway| gateway.alias);
+            let given = alias.as_deref() == Some(shared);
+            let foreign = |a: &&&rt::AddrInfo| !given && a.proto != Some(rt::PROTOCOL);
             self.bridge = Some(BridgeFacts {
                 ours,
                 mac: link.mac.map(Mac),

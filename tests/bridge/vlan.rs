@@ -35,6 +35,7 @@ fn a_vlan_is_a_network_of_its_own_or_the_kernel_has_none() {
         let has = sh_any(probe).status.success();
         if has {
             pods_meet_on_their_vlan();
+            a_gateway_is_in_the_vlan_of_its_pods();
         } else {
             the_kernel_lacks_it();
         }
@@ -69,4 +70,50 @@ fn pods_meet_on_their_vlan() {
         netsetup(&format!("del {name} --netns /run/netns/{name}"));
     }
     assert!(!sh_any("ip link show br-vlan").status.success(), "the bridge goes with the last");
+}
+
+/// Two networks on one bridge, each with a VLAN and a gateway in it.
+fn a_gateway_is_in_the_vlan_of_its_pods() {
+    for (name, vlan) in [("red", 100), ("blue", 200)] {
+        network(
+            name,
+            &format!(
+                r#"{{"cniVersion": "1.0.0", "name": "{name}", "plugins": [{{"type": "bridge",
+                   "bridge": "br-vlan", "vlan": {vlan}, "preserveDefaultVlan": false,
+                   "isGateway": true, "ipam": {{"type": "host-local",
+                   "subnet": "10.92.{vlan}.0/24", "routes": [{{"dst": "0.0.0.0/0"}}]}}}}]}}"#
+            ),
+        );
+    }
+    let before = sh_out("ip -br addr");
+    let [red, more, blue] = [("red", "r"), ("red", "m"), ("blue", "b")]
+        .map(|(network, name)| (network, name, pod(name, network, "")));
+    let links = sh_out("ip -d -br link show type vlan | tr -s ' '; ip -4 -br addr | tr -s ' '");
+    for words in ["br-vlan.100@br-vlan", "br-vlan.200@br-vlan", "10.92.100.1/24", "10.92.200.1/24"]
+    {
+        assert!(links.contains(words), "{words}: {links}");
+    }
+    // The host has one address in each VLAN, and leads from one to the other.
+    let host = "traceroute -n -q 1 -w 1 -m 2";
+    for (ns, target, by) in [
+        (&red.2.ns, more.2.ips[0], None),
+        (&red.2.ns, blue.2.ips[0], Some("10.92.100.1")),
+        (&blue.2.ns, red.2.ips[0], Some("10.92.200.1")),
+    ] {
+        let way = sh_out(&format!("ip netns exec {} {host} {target}", ns.name));
+        assert!(way.contains(&target.to_string()), "{way}");
+        assert!(by.is_none_or(|by| way.contains(by)) && (by.is_some() || !way.contains(".1 ")));
+    }
+    for (network, name, _) in [&red, &more, &blue] {
+        netsetup(&format!("check {network} --netns /run/netns/{name}"));
+    }
+    super::common::sh("bridge vlan del dev br-vlan vid 100 self");
+    let said = refused("check red --netns /run/netns/r", 3);
+    assert!(said.contains("VLAN 100 of bridge br-vlan itself"), "{said}");
+    netsetup("del red --netns /run/netns/r");
+    netsetup("del red --netns /run/netns/m");
+    let links = sh_out("ip -br link; bridge vlan");
+    assert!(!links.contains("br-vlan.100") && links.contains("br-vlan.200"), "{links}");
+    netsetup("del blue --netns /run/netns/b");
+    assert_eq!(sh_out("ip -br addr"), before);
 }

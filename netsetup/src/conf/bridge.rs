@@ -61,6 +61,21 @@ pub struct Bridge {
 }
 
 impl Bridge {
+    /// The VLAN that pods and gateway are in, if the gateway isn't the bridge's own address.
+    pub fn gateway_vlan(&self) -> Option<u16> {
+        let own = self.vlans.iter().find(|vlan| vlan.access).filter(|_| self.is_gateway);
+        own.map(|vlan| vlan.first)
+    }
+
+    /// The link that has the gateway's addresses: the bridge, or its part in a VLAN, by the
+    /// reference's name.
+    pub fn gateway_link(&self) -> String {
+        match self.gateway_vlan() {
+            Some(id) => format!("{}.{id}", self.bridge),
+            None => self.bridge.clone(),
+        }
+    }
+
     /// The gateway addresses that the bridge is to have, with their prefix lengths.
     pub fn gateways(&self) -> impl Iterator<Item = IpNet> {
         let ipam = self.ipam.as_ref().and_then(Ipam::host_local);
@@ -104,10 +119,10 @@ pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Bridge> {
             "cannot be together with ipam: what is down has no use for addresses",
         ));
     }
-    if read.is_gateway && read.vlans.iter().any(|vlan| vlan.access) {
-        // The bridge's own address would be in VLAN 1, where no pod of this network is.
-        let why = "together with isGateway is not supported yet: the gateway must be on the VLAN";
-        return Err(Fault::unsupported(&plugin.at("vlan"), why));
+    let gateway = read.gateway_link();
+    if let Err(why) = check_ifname(&gateway) {
+        let why = format_args!("the link of its gateway, {gateway:?}, {why}");
+        return Err(Fault::input(&plugin.at("vlan"), why));
     }
     if read.hairpin_mode && read.promisc_mode {
         // The pod's own frames would come back to it twice; the reference refuses it too.

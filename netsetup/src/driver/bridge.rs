@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::facts::{BridgeFacts, Facts};
 use crate::ipam::Leases;
 use crate::names;
-use crate::plan::{Bridge, LinkAttr, Object, Phase, Plan, Side, Veth};
+use crate::plan::{Bridge, Device, DeviceKind, LinkAttr, Object, Parent, Phase, Plan, Side, Veth};
 
 /// Bridge and veth.
 pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
@@ -27,6 +27,8 @@ pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
             common(request, plan, conf_sysctl("ipv6", &conf.bridge, "accept_ra", "0"))
         })
         .when(conf.promisc_mode && stays.is_some(), |plan| plan.ensure(Side::Host, promisc));
+    let plan = common(request, plan, Object::Up { link: conf.bridge.clone() })
+        .each(conf.gateway_vlan(), |plan, id| gateway(plan, conf, id, guard));
     let veth = veth(request, conf, facts);
     // The guard is there before the pod can send anything.
     let sender = Object::Sender { link: veth.name.clone(), mac: veth.peer_mac };
@@ -35,12 +37,25 @@ pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
         tags: conf.vlans.clone(),
         default: conf.preserve_default_vlan,
     };
-    common(request, plan, Object::Up { link: conf.bridge.clone() })
-        .when(conf.mac_spoof_check, |plan| {
-            plan.share(Phase::Close, Object::Guard).own(Phase::Close, Side::Host, sender)
-        })
-        .own(Phase::Build, Side::Host, Object::Veth(veth))
-        .when(!conf.vlans.is_empty(), |plan| plan.own(Phase::Build, Side::Host, vlans))
+    plan.when(conf.mac_spoof_check, |plan| {
+        plan.share(Phase::Close, Object::Guard).own(Phase::Close, Side::Host, sender)
+    })
+    .own(Phase::Build, Side::Host, Object::Veth(veth))
+    .when(!conf.vlans.is_empty(), |plan| plan.own(Phase::Build, Side::Host, vlans))
+}
+
+/// The host's part in the VLAN that pods and gateway are in: a link on the bridge, which goes
+/// with the last of them.
+fn gateway(plan: Plan, conf: &conf::Bridge, id: u16, guard: bool) -> Plan {
+    let name = conf.gateway_link();
+    let on = Parent { name: conf.bridge.clone(), at: Side::Host, mac: None };
+    let kind = DeviceKind::Vlan { id };
+    let device = Device { name: name.clone(), mac: None, mtu: None, parent: Some(on), kind };
+    let accept_ra = conf_sysctl("ipv6", &name, "accept_ra", "0");
+    plan.share(Phase::Build, Object::OwnVlan { link: conf.bridge.clone(), id })
+        .share(Phase::Build, Object::Device(device))
+        .when(guard, |plan| plan.share(Phase::Build, accept_ra))
+        .share(Phase::Build, Object::Up { link: name })
 }
 
 /// What pods share: it goes with the last of them, unless the reference would leave it.
@@ -109,9 +124,9 @@ pub fn addresses(
     let plan = Plan::new().each(gateways, |plan, address| {
         let gone = in_the_way(conf, facts, &address).filter(|_| request.as_plugin);
         let plan = plan.each(gone, |plan, address| {
-            plan.ensure(Side::Host, Object::NoAddr { link: conf.bridge.clone(), address })
+            plan.ensure(Side::Host, Object::NoAddr { link: conf.gateway_link(), address })
         });
-        let gateway = Object::Addr { link: conf.bridge.clone(), address, route: true, dad: false };
+        let gateway = Object::Addr { link: conf.gateway_link(), address, route: true, dad: false };
         // What somebody else gave his bridge isn't ours to count and to take away.
         match facts.bridge.as_ref().is_some_and(|b| b.foreign.contains(&address)) {
             true => plan.ensure(Side::Host, gateway),
@@ -162,7 +177,7 @@ fn gateways(
         let address = IpNet::new(gateway, lease.address.prefix_len()).unwrap_or(lease.address);
         let there = facts.bridge.as_ref().map_or(&[][..], |b| &b.addrs);
         if let (Some(other), false) = (in_the_way(conf, facts, &address), conf.force_address) {
-            let what = format!("use bridge {} as the gateway {address}", conf.bridge);
+            let what = format!("use bridge {} as the gateway {address}", conf.gateway_link());
             return Err(Error::new(
                 Kind::Taken,
                 what,
@@ -198,11 +213,11 @@ fn in_the_way(conf: &conf::Bridge, facts: &Facts, address: &IpNet) -> Option<IpN
 fn no_clash(conf: &conf::Bridge, facts: &Facts, address: IpNet) -> Result<()> {
     let ours = address.trunc();
     let overlaps = |net: &IpNet| net.contains(&ours) || ours.contains(net);
-    match facts.routed.iter().find(|(net, dev)| overlaps(net) && *dev != conf.bridge) {
+    match facts.routed.iter().find(|(net, dev)| overlaps(net) && *dev != conf.gateway_link()) {
         None => Ok(()),
         Some((net, dev)) => Err(Error::new(
             Kind::Taken,
-            format!("give subnet {ours} to bridge {}", conf.bridge),
+            format!("give subnet {ours} to bridge {}", conf.gateway_link()),
             format!("the host has a route to {net} over {dev}"),
         )
         .hint("choose another subnet in the network's list")),

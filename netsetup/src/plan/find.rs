@@ -68,6 +68,10 @@ pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
         Object::Neigh { .. } => find_neigh(world, step),
         Object::Announced { .. } => Ok(Found::Same),
         Object::Vlans { link, tags, default } => find_vlans(world, link, tags, *default),
+        Object::OwnVlan { link, id } => Ok(match world.host.link(link)? {
+            Some(bridge) if world.host.vlans(bridge.index)?.contains(&(*id, false)) => Found::Same,
+            _ => Found::Absent,
+        }),
         Object::Up { link } => Ok(match world.rtnl(step.at)?.link(link)? {
             None => Found::Absent,
             Some(link) if link.up() => Found::Same,

@@ -219,6 +219,7 @@ fn make_links(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped
         let needs = match &step.what {
             Object::Addr { link, .. }
             | Object::Vlans { link, .. }
+            | Object::OwnVlan { link, .. }
             | Object::NoAddr { link, .. }
             | Object::Neigh { link, .. }
             | Object::Member { link, .. }
@@ -245,6 +246,9 @@ fn write(world: &mut World, batch: &mut Batch, step: &Step) -> Result<()> {
         Object::Veth(veth) => make_veth::write(world, batch, veth)?,
         Object::Vlans { link, tags, default } => {
             write_vlans(batch, world.rtnl(step.at)?.index(link)?, tags, *default);
+        }
+        Object::OwnVlan { link, id } => {
+            rt::add_own_vlan(batch, world.rtnl(step.at)?.index(link)?, *id);
         }
         Object::Up { link } => {
             rt::new_link(

@@ -73,6 +73,13 @@ pub enum Object {
         /// Whether VLAN 1, which the kernel gives every port, stays.
         default: bool,
     },
+    /// A VLAN of a bridge that the host has a part in.
+    OwnVlan {
+        /// The bridge.
+        link: String,
+        /// The VLAN.
+        id: u16,
+    },
     /// A link that is up.
     Up {
         /// The link.
@@ -336,6 +343,7 @@ impl Object {
         match self {
             Object::Up { link }
             | Object::Vlans { link, .. }
+            | Object::OwnVlan { link, .. }
             | Object::Addr { link, .. }
             | Object::Settled { link }
             | Object::NoAddr { link, .. }
@@ -384,6 +392,7 @@ impl fmt::Display for Object {
                 let rest = if *default { "" } else { ", not the default one" };
                 write!(f, "VLANs of {link}: {}{rest}", tags.join(", "))
             }
+            Object::OwnVlan { link, id } => write!(f, "VLAN {id} of bridge {link} itself"),
             Object::Up { link } => write!(f, "link {link} up"),
             Object::Addr { link, address, .. } => write!(f, "address {address} dev {link}"),
             Object::Settled { link } => write!(f, "addresses of {link} that nobody else has"),

@@ -204,6 +204,9 @@ fn drop_on_link(world: &mut World, at: Side, object: &Object) -> Result<()> {
             let down = rt::Link { name: Some(link), up: Some(false), ..rt::Link::default() };
             rt::new_link(&mut batch, rt::REQUEST, &down);
         }
+        Object::OwnVlan { id, .. } => {
+            rt::del_own_vlan(&mut batch, info.index, *id);
+        }
         Object::Addr { address, .. } => {
             rt::del_addr(&mut batch, &addr_of(info.index, *address));
         }
@@ -256,6 +259,7 @@ fn drop_shared(world: &mut World, step: &Step) -> Result<()> {
             forward::drop_chains(world.nft()?, *v6, &shared)
         }
         Object::Addr { link, address, .. } => drop_shared_addr(world, link, *address),
+        Object::OwnVlan { .. } => drop_on_link(world, step.at, &step.what),
         _ => Ok(()),
     }
 }

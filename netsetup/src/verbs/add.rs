@@ -231,7 +231,7 @@ fn tell_ours(context: &Context, facts: &mut Facts, wanted: &Wanted) -> Result<()
     let held = keep::keys(&context.held()?).map_err(|e| kept("list what is held", &e))?;
     bridge.foreign.retain(|address| {
         let object =
-            Object::Addr { link: conf.bridge.clone(), address: *address, route: true, dad: false };
+            Object::Addr { link: conf.gateway_link(), address: *address, route: true, dad: false };
         !held.contains(&keep::file_name(&object.key()))
     });
     Ok(())

@@ -20,7 +20,7 @@ pub use device::{Device, Vxlan};
 pub use gone::{GROUP_LINK, del_group, del_link, read_gone};
 pub use neigh::{Neigh, dump_neighs, new_neigh};
 pub use route::{Route, RouteInfo, del_route, dump_routes, new_route};
-pub use vlan::{PortVlan, add_vlan, del_vlan, dump_vlans, read_vlans};
+pub use vlan::{PortVlan, add_own_vlan, add_vlan, del_own_vlan, del_vlan, dump_vlans, read_vlans};
 
 /// The protocol number that our routes and addresses carry (RTA rtm_protocol,
 /// IFA_PROTO), so that they are told from everybody else's. linux/rtnetlink.h

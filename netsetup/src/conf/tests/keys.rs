@@ -76,9 +76,12 @@ fn vlans_of_a_port() {
     ] {
         assert_error(bridge(keys), Kind::Input, &format!("{NAMED}plugins[0].{why}"));
     }
-    let why = "vlan: together with isGateway is not supported yet: the gateway must be on the VLAN";
+    assert_eq!(read.gateway_link(), "br0");
     let keys = r#", "vlan": 7, "isGateway": true"#;
-    assert_error(bridge(keys), Kind::Unsupported, &format!("{NAMED}plugins[0].{why}"));
+    assert_eq!(bridge(keys).unwrap().gateway_link(), "br0.7");
+    let why = "vlan: the link of its gateway, \"bridge-of-pods.7\", is no name for an interface: it is longer than 15 bytes";
+    let read = plugins(&format!(r#"{{"type": "bridge", "bridge": "bridge-of-pods" {keys}}}"#));
+    assert_error(read, Kind::Input, &format!("{NAMED}plugins[0].{why}"));
 }
 
 #[test]

@@ -5,6 +5,9 @@ use crate::read::u32_of;
 use crate::{Batch, Message, Msg, attrs};
 
 /// Attributes of linux/if_bridge.h and linux/rtnetlink.h.
+const IFLA_BRIDGE_FLAGS: u16 = 0;
+/// The bridge itself is meant, as a port of its own.
+const BRIDGE_FLAGS_SELF: u16 = 2;
 const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
 const RTEXT_FILTER_BRVLAN: u32 = 1 << 1;
 /// Flags of struct bridge_vlan_info.
@@ -27,12 +30,27 @@ pub struct PortVlan {
 /// Appends an RTM_SETLINK that gives a port VLANs. Where the kernel lacks
 /// CONFIG_BRIDGE_VLAN_FILTERING: EOPNOTSUPP.
 pub fn add_vlan(batch: &mut Batch, index: u32, vlan: &PortVlan) -> u32 {
-    batch.add(libc::RTM_SETLINK, REQUEST, |m| body(m, index, vlan))
+    batch.add(libc::RTM_SETLINK, REQUEST, |m| body(m, index, vlan, false))
+}
+
+/// The same of the bridge itself: the host has a part in that VLAN, by a link of kind vlan on
+/// the bridge.
+pub fn add_own_vlan(batch: &mut Batch, index: u32, id: u16) -> u32 {
+    batch.add(libc::RTM_SETLINK, REQUEST, |m| body(m, index, &tagged(id), true))
+}
+
+/// Undoes [`add_own_vlan`].
+pub fn del_own_vlan(batch: &mut Batch, index: u32, id: u16) -> u32 {
+    batch.add(libc::RTM_DELLINK, REQUEST, |m| body(m, index, &tagged(id), true))
+}
+
+fn tagged(id: u16) -> PortVlan {
+    PortVlan { first: id, last: id, access: false }
 }
 
 /// Appends an RTM_DELLINK that takes VLANs from a port.
 pub fn del_vlan(batch: &mut Batch, index: u32, vlan: &PortVlan) -> u32 {
-    batch.add(libc::RTM_DELLINK, REQUEST, |m| body(m, index, vlan))
+    batch.add(libc::RTM_DELLINK, REQUEST, |m| body(m, index, vlan, false))
 }
 
 /// Appends a dump of all ports of bridges with their VLANs.
@@ -66,18 +84,23 @@ fn of_bridge(index: u32) -> [u8; super::IFINFOMSG] {
     body
 }
 
-fn body(m: &mut Msg<'_>, index: u32, vlan: &PortVlan) {
+fn body(m: &mut Msg<'_>, index: u32, vlan: &PortVlan, own: bool) {
     m.body(&of_bridge(index));
     let flags = if vlan.access { PVID | UNTAGGED } else { 0 };
     let info = |m: &mut Msg<'_>, flags: u16, id: u16| {
         let ([a, b], [c, d]) = (flags.to_ne_bytes(), id.to_ne_bytes());
         m.attr(IFLA_BRIDGE_VLAN_INFO, &[a, b, c, d]);
     };
-    m.nest(libc::IFLA_AF_SPEC, |m| match vlan.first == vlan.last {
-        true => info(m, flags, vlan.first),
-        false => {
-            info(m, flags | RANGE_BEGIN, vlan.first);
-            info(m, flags | RANGE_END, vlan.last);
+    m.nest(libc::IFLA_AF_SPEC, |m| {
+        if own {
+            m.attr(IFLA_BRIDGE_FLAGS, &BRIDGE_FLAGS_SELF.to_ne_bytes());
+        }
+        match vlan.first == vlan.last {
+            true => info(m, flags, vlan.first),
+            false => {
+                info(m, flags | RANGE_BEGIN, vlan.first);
+                info(m, flags | RANGE_END, vlan.last);
+            }
         }
     });
 }

@@ -8,8 +8,9 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol,
 };
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgePortState, InfoBridgePort, InfoData, InfoKind,
-    InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgePortState, In6AddrGenMode, InfoBridgePort,
+    InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType,
@@ -286,10 +287,12 @@ fn take_switches(switches: &mut rt::Switches, family: AfSpecUnspec) {
                 switches.route_localnet = Some(conf.route_localnet as u32);
             }
         }),
-        AfSpecUnspec::Inet6(said) => said.into_iter().for_each(|said| {
-            if let AfSpecInet6::DevConf(conf) = said {
-                switches.accept_ra = Some(conf.accept_ra as u32);
+        AfSpecUnspec::Inet6(said) => said.into_iter().for_each(|said| match said {
+            AfSpecInet6::DevConf(conf) => switches.accept_ra = Some(conf.accept_ra as u32),
+            AfSpecInet6::AddrGenMode(mode) => {
+                switches.no_link_local = Some(mode == In6AddrGenMode::None);
             }
+            _ => {}
         }),
         _ => {}
     }

@@ -127,7 +127,7 @@ fn links_are_made_as_ip_makes_them() {
 #[test]
 fn vlans_of_ports_are_as_bridge_has_them() {
     let of = |first, last, access| rt::PortVlan { first, last, access };
-    let named: &[Named] = &[Named { lines: &["-26 {", "+26 { NLA_F_NESTED"], why: FLAGGED }];
+    let named = SPEC;
     for (golden, vlan) in [
         ("vlan-add-access", of(100, 100, true)),
         ("vlan-add-tagged", of(200, 200, false)),
@@ -138,6 +138,10 @@ fn vlans_of_ports_are_as_bridge_has_them() {
     }
     let ours = batch(|b| rt::del_vlan(b, 11, &of(1, 1, false)));
     check(Case { golden: "vlan-del", schema: LINK, ours, named });
+    let ours = batch(|b| rt::add_own_vlan(b, 10, 100));
+    check(Case { golden: "vlan-own-add", schema: LINK, ours, named });
+    let ours = batch(|b| rt::del_own_vlan(b, 10, 100));
+    check(Case { golden: "vlan-own-del", schema: LINK, ours, named });
     check(Case {
         golden: "vlan-filtering",
         schema: LINK,
@@ -155,6 +159,7 @@ fn vlans_of_ports_are_as_bridge_has_them() {
     });
 }
 
+const SPEC: &[Named] = &[Named { lines: &["-26 {", "+26 { NLA_F_NESTED"], why: FLAGGED }];
 const PORT: &[Named] = &[
     Named {
         lines: &["-18 {", "+18 { NLA_F_NESTED", "-18.5 {", "+18.5 { NLA_F_NESTED"],
@@ -188,12 +193,13 @@ const VETH_INDEXED_NESTS: &[&str] = &[
 fn links_are_changed_as_ip_changes_them() {
     let of = |index| Link { index, ..Link::default() };
     let port = Port { hairpin: Some(true), isolated: Some(true) };
-    let changes: [(&str, Link<'_>, &[Named]); 10] = [
+    let changes: [(&str, Link<'_>, &[Named]); 11] = [
         ("link-set-up", Link { up: Some(true), ..of(11) }, &[]),
         ("link-set-down", Link { up: Some(false), ..of(11) }, &[]),
         ("link-set-promisc", Link { promisc: Some(true), ..of(11) }, &[]),
         ("link-set-alias", Link { alias: Some("podkeel web eth0"), ..of(11) }, &[]),
         ("link-set-master", Link { master: Some(10), ..of(11) }, &[]),
+        ("link-set-addrgenmode", Link { no_link_local: true, ..of(11) }, SPEC),
         ("link-set-port", Link { port: Some(port), ..of(11) }, PORT),
         ("link-set-mtu", Link { mtu: Some(1300), ..of(12) }, &[]),
         ("link-set-mac", Link { mac: mac(0x21), ..of(12) }, &[]),
