@@ -44,6 +44,7 @@ fn main() {
     sh("mount -t tmpfs none /run && mkdir -p /run/netns /run/lists /var/lib/cni && \
         mount -t tmpfs none /var/lib/cni && ip link set lo up && \
         ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up && \
+        ip link add up2 type veth peer name up3 && ip link set up2 up && ip link set up3 up && \
         ip addr add 198.18.0.1/24 dev up0 && ip route add default via 198.18.0.2 && \
         echo 1 >/proc/sys/net/ipv4/ip_forward");
     let rounds = words.iter().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
@@ -73,7 +74,8 @@ const DRIVERS: &[Driver] = &[
     },
     Driver { name: "ptp", needs: "type veth", conf: |_| json!({"ipMasq": true}) },
     Driver { name: "macvlan", needs: "link up0 type macvlan", conf: |_| json!({"master": "up0"}) },
-    Driver { name: "ipvlan", needs: "link up0 type ipvlan", conf: |_| json!({"master": "up0"}) },
+    // Not on macvlan's master: the kernel lets a link have one kind of both.
+    Driver { name: "ipvlan", needs: "link up2 type ipvlan", conf: |_| json!({"master": "up2"}) },
     Driver {
         name: "vlan",
         needs: "link up0 type vlan id 7",
@@ -142,9 +144,9 @@ impl Driver {
                "routes": [{"dst": "0.0.0.0/0"}]})
     }
 
-    /// Whether a container may stay: a device that is lent can't be lent twice.
+    /// Whether a container may stay: a device can't be lent twice, nor a tag have two links.
     fn shares(&self) -> bool {
-        self.name != "host-device"
+        !["host-device", "vlan"].contains(&self.name)
     }
 
     fn once(&self, side: usize, dir: &Path, round: usize, stays: bool) -> [Duration; 2] {

@@ -70,9 +70,9 @@ pub(crate) fn all() {
         return println!("\nthroughput: there is no iperf3 here");
     }
     let docker = Docker::start();
-    let mut wires = vec![bridge(), ptp(), on_up0("macvlan")];
-    match quiet("ip link add probe link up0 type ipvlan && ip link del probe") {
-        true => wires.push(on_up0("ipvlan")),
+    let mut wires = vec![bridge(), ptp(), on("up0", "macvlan")];
+    match quiet("ip link add probe link up2 type ipvlan && ip link del probe") {
+        true => wires.push(on("up2", "ipvlan")),
         false => println!("\nipvlan: this kernel has no such link"),
     }
     wires.push(vxlan());
@@ -131,9 +131,9 @@ fn ptp() -> Wire {
 }
 
 /// On one Ethernet of the host, which the pods needn't leave.
-fn on_up0(kind: &'static str) -> Wire {
+fn on(master: &str, kind: &'static str) -> Wire {
     let subnet = if kind == "macvlan" { "10.83.0.0/24" } else { "10.84.0.0/24" };
-    let plugin = json!({"type": kind, "master": "up0", "ipam": ranges(subnet)});
+    let plugin = json!({"type": kind, "master": master, "ipam": ranges(subnet)});
     let [from, to] = attached(&format!("{kind}-wire"), &plugin);
     Wire::new(kind, &from, &to)
 }
