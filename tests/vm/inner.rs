@@ -32,15 +32,7 @@ fn programs(names: &[&'static str]) -> Vec<Program> {
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    let text = run(cargo.current_dir(env!("CARGO_MANIFEST_DIR")));
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut paths: BTreeMap<String, PathBuf> = messages
-        .filter(|m| m["target"]["kind"][0] == "test")
-        .filter_map(|m| {
-            let name = m["target"]["name"].as_str()?.to_owned();
-            Some((name, m["executable"].as_str()?.into()))
-        })
-        .collect();
+    let mut paths = built(&mut cargo, "test");
     let program = |name: &&'static str| {
         let path = paths.remove(*name).unwrap_or_else(|| panic!("cargo built no {name}"));
         let list = run(Command::new(&path).args(["--list", "--format", "terse"]));
@@ -48,6 +40,18 @@ fn programs(names: &[&'static str]) -> Vec<Program> {
         Program { name, tests: tests.map(str::to_owned).collect(), path }
     };
     names.iter().map(program).collect()
+}
+
+/// What cargo, asked for messages in JSON, has built of one kind of target: paths by name.
+pub(super) fn built(cargo: &mut Command, kind: &str) -> BTreeMap<String, PathBuf> {
+    let text = run(cargo.current_dir(env!("CARGO_MANIFEST_DIR")));
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_kind = messages.filter(|m| m["target"]["kind"][0] == kind);
+    let path = |m: Value| {
+        let name = m["target"]["name"].as_str()?.to_owned();
+        Some((name, m["executable"].as_str()?.into()))
+    };
+    of_kind.filter_map(path).collect()
 }
 
 /// A test for a VM, and what it is called in reports.

@@ -12,13 +12,17 @@ use super::sys;
 /// Of a mount that is nowhere (open_tree(2) with OPEN_TREE_CLONE) the last close waits for an
 /// RCU grace period, 10 to 20 ms.
 pub fn close(file: OwnedFd) {
-    let flags = SocketFlags::CLOEXEC;
-    let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None);
-    // Without one, closing it is for this process.
-    let Ok((ours, theirs)) = pair else { return };
+    // Without a pair, closing it is for this process.
+    let Ok((ours, theirs)) = pair() else { return };
     let _ = sys::apart(&[file.as_fd(), theirs.as_fd()], || {
         let _ = poll(&mut [PollFd::new(&theirs, PollFlags::IN)], None);
     });
     drop(file);
     drop(ours);
+}
+
+/// Two ends, by which each side hears when the other has closed its own, or has ended.
+pub(super) fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC;
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }

@@ -10,7 +10,7 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink,
 };
 
-use super::sys;
+use super::{apart, sys};
 use crate::error::{Context, Error, Kind, Result};
 
 /// A netlink socket. It belongs to the namespace in which it was opened, wherever its user goes.
@@ -166,10 +166,7 @@ impl Socket {
         mut effect: impl FnMut(&Message<'_>) -> bool,
     ) -> Result<Apart> {
         let what = || "have a netlink request sent by another process".to_owned();
-        let flags = SocketFlags::CLOEXEC;
-        let (ours, theirs) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-                .ctx(what)?;
+        let (ours, theirs) = apart::pair().ctx(what)?;
         // Its end of the pair is closed when it ends, however it ends.
         let sent = sys::apart(&[self.fd.as_fd(), theirs.as_fd()], || {
             let _ = rustix::net::send(&self.fd, batch.bytes(), SendFlags::empty());
@@ -224,9 +221,7 @@ impl Socket {
     /// value after it. Nothing is returned where no process could be made: then closing it is
     /// for this one, and the job isn't done.
     pub fn close_apart(&self, keep: &[BorrowedFd<'_>], job: impl FnOnce()) -> Option<Waiter> {
-        let flags = SocketFlags::CLOEXEC;
-        let (ours, theirs) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
+        let (ours, theirs) = apart::pair().ok()?;
         let own = [self.fd.as_fd(), theirs.as_fd()];
         let stay = sys::in_order(&own);
         sys::apart(&[&own, keep].concat(), || {
