@@ -47,14 +47,14 @@ fn main() {
         ip link add up2 type veth peer name up3 && ip link set up2 up && ip link set up3 up && \
         ip addr add 198.18.0.1/24 dev up0 && ip route add default via 198.18.0.2 && \
         echo 1 >/proc/sys/net/ipv4/ip_forward");
-    let rounds = words.iter().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
+    let rounds: Option<usize> = words.iter().find_map(|word| word.parse().ok());
     let parts: Vec<&String> = words.iter().filter(|word| word.parse::<usize>().is_err()).collect();
     let asked = |word: &str| parts.is_empty() || parts.iter().any(|part| *part == word);
     if asked("calls") {
-        calls(rounds);
+        calls(rounds.unwrap_or(ROUNDS));
     }
     if asked("wires") {
-        wires::all();
+        wires::all(rounds.unwrap_or(wires::ROUNDS));
     }
 }
 
@@ -63,32 +63,37 @@ struct Driver {
     name: &'static str,
     /// What the kernel must be able to make: words of `ip link add probe`.
     needs: &'static str,
+    /// Whose interface it works on, where it makes none: called before it, and not timed.
+    behind: Option<&'static str>,
     conf: fn(side: usize) -> Value,
 }
 
+/// A driver that makes its interface.
+const fn maker(name: &'static str, needs: &'static str, conf: fn(usize) -> Value) -> Driver {
+    Driver { name, needs, behind: None, conf }
+}
+
 const DRIVERS: &[Driver] = &[
-    Driver {
-        name: "bridge",
-        needs: "type bridge",
-        conf: |side| json!({"bridge": format!("br{side}"), "isGateway": true, "ipMasq": true}),
-    },
-    Driver { name: "ptp", needs: "type veth", conf: |_| json!({"ipMasq": true}) },
-    Driver { name: "macvlan", needs: "link up0 type macvlan", conf: |_| json!({"master": "up0"}) },
+    maker(
+        "bridge",
+        "type bridge",
+        |side| json!({"bridge": format!("br{side}"), "isGateway": true, "ipMasq": true}),
+    ),
+    maker("ptp", "type veth", |_| json!({"ipMasq": true})),
+    maker("macvlan", "link up0 type macvlan", |_| json!({"master": "up0"})),
     // Not on macvlan's master: the kernel lets a link have one kind of both.
-    Driver { name: "ipvlan", needs: "link up2 type ipvlan", conf: |_| json!({"master": "up2"}) },
+    maker("ipvlan", "link up2 type ipvlan", |_| json!({"master": "up2"})),
+    maker("vlan", "link up0 type vlan id 7", |side| json!({"master": "up0", "vlanId": 100 + side})),
+    maker("host-device", "type veth", |side| json!({"device": format!("lent{side}")})),
+    maker("dummy", "type dummy", |_| json!({})),
+    maker("tap", "type veth", |_| json!({})),
     Driver {
-        name: "vlan",
-        needs: "link up0 type vlan id 7",
-        conf: |side| json!({"master": "up0", "vlanId": 100 + side}),
+        name: "vrf",
+        needs: "type vrf table 7",
+        behind: Some("ptp"),
+        conf: |_| json!({"vrfname": "blue"}),
     },
-    Driver {
-        name: "host-device",
-        needs: "type veth",
-        conf: |side| json!({"device": format!("lent{side}")}),
-    },
-    Driver { name: "dummy", needs: "type dummy", conf: |_| json!({}) },
-    Driver { name: "tap", needs: "type veth", conf: |_| json!({}) },
-    Driver { name: "loopback", needs: "type veth", conf: |_| json!({}) },
+    maker("loopback", "type veth", |_| json!({})),
 ];
 
 fn calls(rounds: usize) {
@@ -149,22 +154,38 @@ impl Driver {
         !["host-device", "vlan"].contains(&self.name)
     }
 
-    fn once(&self, side: usize, dir: &Path, round: usize, stays: bool) -> [Duration; 2] {
-        let name = format!("{}{side}n{round}", self.name);
-        let mut conf = (self.conf)(side);
+    /// What one side calls a plugin with.
+    fn conf(&self, side: usize, kind: &str, of: &Value) -> Value {
+        let mut conf = of.clone();
         conf["cniVersion"] = "1.0.0".into();
         conf["name"] = format!("{}{side}", self.name).into();
-        conf["type"] = self.name.into();
-        if self.name != "loopback" {
-            conf["ipam"] = self.ipam(side);
-        }
+        conf["type"] = kind.into();
+        conf
+    }
+
+    fn once(&self, side: usize, dir: &Path, round: usize, stays: bool) -> [Duration; 2] {
+        let name = format!("{}{side}n{round}", self.name);
+        let mut conf = self.conf(side, self.name, &(self.conf)(side));
         sh(&format!("ip netns add {name}"));
+        let first = self.behind.map(|kind| {
+            let conf = self.conf(side, kind, &json!({"ipam": self.ipam(side)}));
+            (kind, call(dir, kind, "ADD", &name, &conf), conf)
+        });
+        match &first {
+            Some((_, result, _)) => conf["prevResult"] = result.clone(),
+            None if self.name == "loopback" => {}
+            None => conf["ipam"] = self.ipam(side),
+        }
         let (add, result) = timed(|| call(dir, self.name, "ADD", &name, &conf));
         if stays {
             return [add, add];
         }
         conf["prevResult"] = result;
         let (del, _) = timed(|| call(dir, self.name, "DEL", &name, &conf));
+        if let Some((kind, result, mut conf)) = first {
+            conf["prevResult"] = result;
+            call(dir, kind, "DEL", &name, &conf);
+        }
         sh(&format!("ip netns del {name}"));
         [add, del]
     }

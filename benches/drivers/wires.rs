@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::plugin::{NETSETUP, sh};
 use crate::quiet;
 
-/// Figures that a median is of.
-const ROUNDS: usize = 15;
+/// Figures that a median is of, unless a number is said.
+pub(crate) const ROUNDS: usize = 15;
 
 /// Two pods that reach each other, and the server in the second.
 struct Wire {
@@ -65,7 +65,7 @@ impl Wire {
 }
 
 /// Measures all networks that can be had here.
-pub(crate) fn all() {
+pub(crate) fn all(rounds: usize) {
     if !quiet("command -v iperf3") {
         return println!("\nthroughput: there is no iperf3 here");
     }
@@ -81,7 +81,7 @@ pub(crate) fn all() {
         None => println!("\ndocker: there is none here, or its daemon does not start"),
     }
     let mut figures: Vec<[Vec<f64>; 2]> = wires.iter().map(|_| Default::default()).collect();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         for (wire, [rates, times]) in wires.iter().zip(&mut figures) {
             rates.push(wire.throughput());
             times.push(wire.latency());
@@ -92,7 +92,7 @@ pub(crate) fn all() {
         Some(_) => (figures[figures.len() - 1], "docker"),
         None => (figures[0], "bridge"),
     };
-    println!("\nbetween two pods, medians of {ROUNDS}; the last columns: times {of}'s");
+    println!("\nbetween two pods, medians of {rounds}; the last columns: times {of}'s");
     println!("{:10} {:>8} {:>9} {:>12} {:>9}", "", "Gbit/s", "ping, us", "throughput", "ping");
     for (wire, [rate, time]) in wires.iter().zip(figures) {
         let [rates, times] = base;
