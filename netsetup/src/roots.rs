@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::{env, io};
 
 use crate::error::{Error, Result};
+use crate::kernel::Netns;
 
 /// The roots of all state on disk.
 #[derive(Clone, Debug)]
@@ -51,7 +52,7 @@ impl Roots {
     pub fn id(&self) -> Result<u32> {
         let fail = |e| Error::io(format!("tell whose records are in {}", self.run.display()), &e);
         let (path, device) = self.real().map_err(fail)?;
-        let netns = std::fs::metadata("/proc/thread-self/ns/net").map_err(fail)?.ino();
+        let netns = Netns::own()?.inode;
         let text = format!("{}\0{device}\0{netns}", path.display());
         Ok((podkeel_keep::fnv1a64(text.as_bytes()) >> 40) as u32)
     }

@@ -15,17 +15,17 @@ type Calls = [usize; 3];
 /// netsetup's words, and what they may cost today. `a`, `b` and `c` are pods; what an
 /// earlier line made is there in the later ones.
 const COSTS: &[(&str, Calls)] = &[
-    ("add bridge --netns /run/netns/a", [29, 43, 8]),
-    ("add bridge --netns /run/netns/b", [23, 41, 8]),
-    ("add bridge --netns /run/netns/c -p 8080:80", [25, 44, 8]),
+    ("add bridge --netns /run/netns/a", [25, 38, 8]),
+    ("add bridge --netns /run/netns/b", [19, 33, 8]),
+    ("add bridge --netns /run/netns/c -p 8080:80", [21, 36, 8]),
     ("check bridge --netns /run/netns/c", [22, 44, 6]),
     ("del bridge --netns /run/netns/c", [7, 20, 0]),
     ("del bridge --netns /run/netns/c", [17, 22, 0]),
     ("del bridge --netns /run/netns/b", [7, 20, 0]),
     ("del bridge --netns /run/netns/a", [33, 62, 0]),
-    ("add dual --netns /run/netns/a", [36, 52, 8]),
-    ("add dual --netns /run/netns/b", [30, 52, 8]),
-    ("add dual --netns /run/netns/c -p 8080:80", [33, 56, 8]),
+    ("add dual --netns /run/netns/a", [31, 46, 8]),
+    ("add dual --netns /run/netns/b", [25, 42, 8]),
+    ("add dual --netns /run/netns/c -p 8080:80", [28, 46, 8]),
     ("del dual --netns /run/netns/c", [7, 22, 0]),
     ("del dual --netns /run/netns/b", [7, 20, 0]),
     ("del dual --netns /run/netns/a", [40, 74, 0]),

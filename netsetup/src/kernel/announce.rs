@@ -33,32 +33,42 @@ pub struct Announcement {
 /// Has one frame sent for each address over links of a network namespace, at about the
 /// time when this returns. Where that can't be done, nobody hears of it: the neighbours
 /// will ask. Where a process waits for nftables anyway, that one does it.
-pub fn send(netns: BorrowedFd<'_>, told: &[Announcement], nft: Option<&mut Nft>) {
+///
+/// Until what is returned is dropped, that process may have the caller's files open, too.
+pub fn send(
+    netns: BorrowedFd<'_>,
+    told: &[Announcement],
+    nft: Option<&mut Nft>,
+) -> Option<impl Sized + use<>> {
     let frames: Vec<(u32, Vec<u8>)> = told
         .iter()
         .flat_map(|told| told.addresses.iter().map(move |ip| (told.index, frame(told.mac, ip))))
         .collect();
     if frames.is_empty() {
-        return;
+        return None;
     }
-    let Ok(home) = Netns::own() else { return };
+    let home = Netns::own().ok()?;
     let enter = |netns| move_into_link_name_space(netns, Some(LinkNameSpaceType::Network));
-    let job = || {
-        if enter(netns).is_err() {
+    let job = move |files: &'static [BorrowedFd<'static>]| {
+        if enter(files[0]).is_err() {
             return;
         }
         let (family, kind) = (AddressFamily::PACKET, SocketType::RAW);
         let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None);
         // Whoever counts the pod's processes must not count this one while it closes.
-        let _ = enter(home.as_fd());
+        let _ = enter(files[1]);
         let Ok(socket) = socket else { return };
         for (index, frame) in &frames {
             let _ = sys::send_frame(socket.as_fd(), *index, frame);
         }
     };
     let keep = [netns, home.as_fd()];
-    if !nft.is_some_and(|nft| nft.close_apart(&keep, job)) {
-        let _ = sys::apart(&keep, job);
+    match nft {
+        Some(nft) if nft.waits() => {
+            nft.close_apart(&keep, job);
+            None
+        }
+        _ => sys::apart(&keep, job).ok(),
     }
 }
 

@@ -14,8 +14,8 @@ use super::sys;
 pub fn close(file: OwnedFd) {
     // Without a pair, closing it is for this process.
     let Ok((ours, theirs)) = pair() else { return };
-    let _ = sys::apart(&[file.as_fd(), theirs.as_fd()], || {
-        let _ = poll(&mut [PollFd::new(&theirs, PollFlags::IN)], None);
+    let _leaving = sys::apart(&[file.as_fd(), theirs.as_fd()], |files| {
+        let _ = poll(&mut [PollFd::new(&files[1], PollFlags::IN)], None);
     });
     drop(file);
     drop(ours);

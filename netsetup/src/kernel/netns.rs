@@ -4,6 +4,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::LinkNameSpaceType;
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +67,13 @@ impl Netns {
 
     /// The namespace that this thread is in.
     pub fn own() -> Result<Netns> {
-        Netns::open(Path::new("/proc/thread-self/ns/net"))
+        let path = Path::new("/proc/thread-self/ns/net");
+        // A new socket belongs to it: asking that one takes a fifth of the way through /proc,
+        // whose directories the kernel makes up for each process that looks at them.
+        match of_new_socket() {
+            Ok((fd, inode)) => Ok(Netns { fd, path: path.to_owned(), inode }),
+            Err(_) => Netns::open(path),
+        }
     }
 
     /// The namespace of a process.
@@ -121,6 +128,14 @@ impl Netns {
     pub fn same(&self, other: &Netns) -> bool {
         self.inode == other.inode
     }
+}
+
+fn of_new_socket() -> rustix::io::Result<(OwnedFd, u64)> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::DGRAM);
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    let fd = sys::netns_of(socket.as_fd())?;
+    let inode = rustix::fs::fstat(&fd)?.st_ino;
+    Ok((fd, inode))
 }
 
 impl AsFd for Netns {

@@ -6,6 +6,7 @@ use podkeel_wire::nf::{self, ChainInfo, Elem, ElemInfo, RuleInfo, SetInfo, Table
 use podkeel_wire::{Batch, Message};
 
 use super::socket::{Refusal, Socket, Waiter};
+use super::sys;
 use crate::error::{Error, Kind, Result};
 
 /// How many elements are asked for in one exchange.
@@ -27,7 +28,9 @@ pub struct Nft {
 
 impl Drop for Nft {
     fn drop(&mut self) {
-        self.close_apart(&[], || {});
+        if self.waits() {
+            self.close_apart(&[], |_| {});
+        }
     }
 }
 
@@ -48,14 +51,15 @@ impl Nft {
         self.removed = true;
     }
 
-    /// Where closing this socket will have to wait: has another process do that, after a job
-    /// for which it keeps these files open. Tells whether it does.
-    pub(super) fn close_apart(&mut self, keep: &[BorrowedFd<'_>], job: impl FnOnce()) -> bool {
-        if !self.removed || self.waiter.is_some() {
-            return false;
-        }
+    /// Whether closing this socket will have to wait, which is to be another process's.
+    pub(super) fn waits(&self) -> bool {
+        self.removed && self.waiter.is_none()
+    }
+
+    /// Has another process close this socket, and wait for that, after a job for which it
+    /// keeps these files open.
+    pub(super) fn close_apart(&mut self, keep: &[BorrowedFd<'_>], job: impl sys::Job) {
         self.waiter = self.socket.close_apart(keep, job);
-        self.waiter.is_some()
     }
 
     /// The generation id of the namespace's whole ruleset: every commit of anybody changes it.

@@ -14,16 +14,35 @@ pub struct Rtnl {
     /// The socket.
     pub socket: Socket,
     index: HashMap<String, u32>,
+    /// During [`Rtnl::look`]: what was seen of links.
+    seen: Option<HashMap<String, Option<LinkInfo>>>,
 }
 
 impl Rtnl {
     /// Opens one in the calling thread's namespace.
     pub fn open() -> Result<Rtnl> {
-        Ok(Rtnl { socket: Socket::route()?, index: HashMap::new() })
+        Ok(Rtnl { socket: Socket::route()?, index: HashMap::new(), seen: None })
+    }
+
+    /// From now on, or until now, several questions about one link are one look at it: nothing
+    /// is changed meanwhile, and whatever others change might as well come right after the look.
+    pub fn look(&mut self, on: bool) {
+        self.seen = on.then(HashMap::new);
     }
 
     /// The link of this name, if there is one.
     pub fn link(&mut self, name: &str) -> Result<Option<LinkInfo>> {
+        if let Some(link) = self.seen.as_ref().and_then(|seen| seen.get(name)) {
+            return Ok(link.clone());
+        }
+        let link = self.ask(name)?;
+        if let Some(seen) = &mut self.seen {
+            seen.insert(name.to_owned(), link.clone());
+        }
+        Ok(link)
+    }
+
+    fn ask(&mut self, name: &str) -> Result<Option<LinkInfo>> {
         let mut batch = self.socket.batch();
         rt::get_link(&mut batch, name);
         let mut found = None;
@@ -77,8 +96,8 @@ impl Rtnl {
     }
 
     /// Notes the index of a link that an exchange showed.
-    pub fn learn(&mut self, link: &LinkInfo) {
-        self.index.insert(link.name.clone(), link.index);
+    pub fn learn(&mut self, name: &str, index: u32) {
+        self.index.insert(name.to_owned(), index);
     }
 
     /// Forgets a link's index: it has left, or has another name.

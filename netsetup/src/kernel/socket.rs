@@ -54,6 +54,7 @@ pub enum Apart {
 #[derive(Debug)]
 pub struct Waiter {
     _open: OwnedFd,
+    _leaving: sys::Leaving,
 }
 
 /// How long a socket stays open to let an RCU grace period pass.
@@ -168,13 +169,12 @@ impl Socket {
         let what = || "have a netlink request sent by another process".to_owned();
         let (ours, theirs) = apart::pair().ctx(what)?;
         // Its end of the pair is closed when it ends, however it ends.
-        let sent = sys::apart(&[self.fd.as_fd(), theirs.as_fd()], || {
-            let _ = rustix::net::send(&self.fd, batch.bytes(), SendFlags::empty());
+        let bytes = batch.bytes().to_vec();
+        let sent = sys::apart(&[self.fd.as_fd(), theirs.as_fd()], move |files| {
+            let _ = rustix::net::send(files[0], &bytes, SendFlags::empty());
         });
         drop(theirs);
-        if sent.is_err() {
-            return Ok(Apart::Unknown);
-        }
+        let Ok(_leaving) = sent else { return Ok(Apart::Unknown) };
         loop {
             let mut both =
                 [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(&ours, PollFlags::IN)];
@@ -220,20 +220,24 @@ impl Socket {
     /// socket for the last time, some time after this process has closed it, and the returned
     /// value after it. Nothing is returned where no process could be made: then closing it is
     /// for this one, and the job isn't done.
-    pub fn close_apart(&self, keep: &[BorrowedFd<'_>], job: impl FnOnce()) -> Option<Waiter> {
+    pub(super) fn close_apart(
+        &self,
+        keep: &[BorrowedFd<'_>],
+        job: impl sys::Job,
+    ) -> Option<Waiter> {
         let (ours, theirs) = apart::pair().ok()?;
         let own = [self.fd.as_fd(), theirs.as_fd()];
         let stay = sys::in_order(&own);
-        sys::apart(&[&own, keep].concat(), || {
-            job();
+        let leaving = sys::apart(&[&own, keep].concat(), move |files| {
+            let (own, keep) = files.split_at(2);
+            job(keep);
             sys::close_but(&stay);
-            let _ = poll(&mut [PollFd::new(&theirs, PollFlags::IN)], None);
+            let _ = poll(&mut [PollFd::new(&own[1], PollFlags::IN)], None);
             // By now nothing may be left to wait for: the kernel lets nobody else commit
             // while it waits for the one who closes.
             let _ = poll(&mut [], Some(&GRACE));
-        })
-        .ok()?;
-        Some(Waiter { _open: ours })
+        });
+        Some(Waiter { _open: ours, _leaving: leaving.ok()? })
     }
 
     /// Sends an nfnetlink transaction that is complete but for its end: all of it is committed, or nothing.

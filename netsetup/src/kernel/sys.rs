@@ -1,11 +1,14 @@
-//! The only unsafe code of netsetup: two socket options, the ioctls of namespaces and of
-//! tun, a fork, and a frame sent as it is, which no safe crate offers.
+//! The only unsafe code of netsetup: socket options, the ioctls of namespaces and of
+//! tun, a process in the caller's memory, and the address of a frame, which no safe crate offers.
 
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::net::SendFlags;
+use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 
 /// Sets an option at level SOL_NETLINK: 1 turns NETLINK_EXT_ACK, NETLINK_CAP_ACK and
 /// NETLINK_GET_STRICT_CHK on; NETLINK_ADD_MEMBERSHIP and NETLINK_DROP_MEMBERSHIP take the
@@ -49,6 +52,18 @@ pub(super) fn netns_cookie(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     if done == 0 { Ok(cookie) } else { Err(last_error()) }
 }
 
+/// The network namespace that a socket belongs to. Source: SIOCGSKNS, Linux 4.10; EPERM
+/// without CAP_NET_ADMIN in it.
+pub(super) fn netns_of(socket: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    // SAFETY: SIOCGSKNS takes no argument and touches no memory of ours.
+    let fd = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGSKNS as libc::Ioctl) };
+    if fd < 0 {
+        return Err(last_error());
+    }
+    // SAFETY: the kernel has just opened it, close-on-exec, for whoever asks.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Which kind of namespace a file is: CLONE_NEWNET, CLONE_NEWPID, ...
 /// Source: ioctl_ns(2).
 pub(super) fn namespace_type(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
@@ -58,78 +73,101 @@ pub(super) fn namespace_type(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
 }
 
 /// Runs `job` in a process of its own that this one has not to wait for, with no open file
-/// but these: no flock and no pipe of the caller lives on in it. `job` makes system
-/// calls and nothing else: it must not allocate, for the program may have other threads.
+/// but these, which `job` is given: no flock and no pipe of the caller lives on in it. `job`
+/// makes system calls and nothing else. It must not allocate: its process is in the caller's
+/// memory, whose locks it may never get, but in none of the caller's threads. And it must
+/// leave errno alone, for that is the calling thread's: rustix does, where libc doesn't.
 ///
-/// Returns when that process has begun, not when it has ended. Nobody gets a SIGCHLD, and
-/// no zombie stays: its parent ends at once and is waited for here, and whoever adopts
-/// orphans waits for it.
+/// Nobody gets a SIGCHLD, and no zombie stays: the parent of that process is another one, which
+/// ends at once, and whoever adopts orphans waits for it. What `job` owns, and the stacks, are
+/// never given back: nobody knows when it is done with them. Of a stack that is the pages
+/// that were written to.
 ///
 /// # Errors
 /// EAGAIN, ENOMEM: no process could be made; `job` does not run. Where close_range(2) is
 /// missing (Linux 5.9) or denied, `job` doesn't run either, and its files are closed.
-pub(super) fn apart<J: FnOnce()>(keep: &[BorrowedFd<'_>], job: J) -> Result<(), Errno> {
-    let keep = in_order(keep);
-    // Its stack: the caller's holds frames that wait here. In words of what stacks are aligned to.
-    let mut stack: Vec<u128> = Vec::with_capacity(APART_STACK / size_of::<u128>());
-    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
-    let mut asked = Asked { keep: &keep, job: Some(job) };
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
-    // SAFETY: `top` is the upper end of a stack, `asked` is what `leave` expects. Both live
-    // through the call: with CLONE_VFORK this thread stands still until the child is gone, so
-    // neither touches memory while the other does, and no copy of it is made.
-    let pid = unsafe { libc::clone(leave::<J>, top.cast(), flags, (&raw mut asked).cast()) };
-    if pid < 0 { Err(last_error()) } else { wait(pid) }
+pub(super) fn apart<J: Job>(keep: &[BorrowedFd<'_>], job: J) -> Result<Leaving, Errno> {
+    let numbers = in_order(keep);
+    // SAFETY: they are open in the process that gets them, which closes all others, until
+    // its end.
+    let files = keep.iter().map(|fd| unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) }).collect();
+    let asked = Asked { keep: numbers, files, job, stack: new_stack() };
+    let asked: *mut Asked<J> = Box::leak(Box::new(asked));
+    // SAFETY: the stack is a new one, and `asked` is what `leave` expects; neither is ever
+    // freed or written to by this process any more.
+    let pid = unsafe { libc::clone(leave::<J>, new_stack(), libc::CLONE_VM, asked.cast()) };
+    if pid < 0 { Err(last_error()) } else { Ok(Leaving(pid)) }
 }
 
-/// Bytes of the stack of [`apart`]'s processes.
-const APART_STACK: usize = 32 * 1024;
+/// The process between the caller's and the one of [`apart`]. Once this is dropped, nothing of
+/// the caller's is open in any of them; it takes about a tenth of a millisecond, in which the
+/// caller may do something else.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Leaving(libc::pid_t);
 
-/// What [`apart`]'s first process is given.
-struct Asked<'a, J> {
+impl Drop for Leaving {
+    /// Waits for a child that sends no signal when it ends: __WALL, waitpid(2).
+    fn drop(&mut self) {
+        loop {
+            // SAFETY: the status is not asked for: no memory is written to.
+            let waited = unsafe { libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL) };
+            if waited == self.0 || last_error() != Errno::INTR {
+                return;
+            }
+        }
+    }
+}
+
+/// What a process of [`apart`] does with the files that it has kept, in the order in which
+/// they were given.
+pub(super) trait Job: Fn(&'static [BorrowedFd<'static>]) + Send + 'static {}
+
+impl<J: Fn(&'static [BorrowedFd<'static>]) + Send + 'static> Job for J {}
+
+/// What [`apart`]'s processes are given.
+struct Asked<J> {
     /// In order.
-    keep: &'a [libc::c_uint],
-    job: Option<J>,
+    keep: Vec<libc::c_uint>,
+    files: Vec<BorrowedFd<'static>>,
+    job: J,
+    /// The second one's.
+    stack: *mut libc::c_void,
 }
+
+/// The upper end of a stack for a process of [`apart`].
+fn new_stack() -> *mut libc::c_void {
+    // In words of what stacks are aligned to.
+    let stack = Vec::<u128>::with_capacity(APART_STACK / size_of::<u128>());
+    ManuallyDrop::new(stack).spare_capacity_mut().as_mut_ptr_range().end.cast()
+}
+
+/// Bytes of the stack of a process of [`apart`].
+const APART_STACK: usize = 16 * 1024;
 
 /// [`apart`]'s first process: of the caller's memory, but with files of its own.
-extern "C" fn leave<J: FnOnce()>(asked: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: `apart` hands in what it owns, and looks at it no more.
-    let asked = unsafe { &mut *asked.cast::<Asked<'_, J>>() };
-    // Closed before the second process is made: when `apart` returns, nothing of the
-    // caller's is open in any of them.
-    if close_but(asked.keep) {
+extern "C" fn leave<J: Job>(asked: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `apart` hands in what is never freed, and nobody writes to any more.
+    let Asked { keep, stack, .. } = unsafe { &*asked.cast::<Asked<J>>() };
+    // Closed before the second process is made, and before this one ends, which the caller
+    // waits for.
+    if close_but(keep) {
         // A directory that is about to be unmounted must not be in use.
         let _ = rustix::process::chdir(c"/");
-        if fork() == Ok(0)
-            && let Some(job) = asked.job.take()
-        {
-            job();
-        }
+        // SAFETY: as in `apart`. Its memory is the caller's, too: no copy of that is made.
+        let _ = unsafe { libc::clone(stay::<J>, *stack, libc::CLONE_VM, asked) };
     }
     // SAFETY: _exit has no preconditions and never returns.
     unsafe { libc::_exit(0) }
 }
 
-/// A child that goes on in a copy of this process, and whose end is no signal.
-fn fork() -> Result<libc::pid_t, Errno> {
-    // SAFETY: clone without CLONE_VM and with a null stack is fork. The child sees locks
-    // of other threads as they were; it takes none, as it calls the kernel alone.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
-    if pid < 0 { Err(last_error()) } else { Ok(pid as libc::pid_t) }
-}
-
-/// Waits for a child that sends no signal when it ends: __WALL, waitpid(2).
-fn wait(pid: libc::pid_t) -> Result<(), Errno> {
-    loop {
-        // SAFETY: the status is not asked for: no memory is written to.
-        let waited = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
-        match last_error() {
-            _ if waited == pid => return Ok(()),
-            Errno::INTR => {}
-            error => return Err(error),
-        }
-    }
+/// [`apart`]'s second process, which does the job.
+extern "C" fn stay<J: Job>(asked: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `apart` hands in what is never freed, and nobody writes to any more.
+    let Asked { files, job, .. } = unsafe { &*asked.cast::<Asked<J>>() };
+    job(files);
+    // SAFETY: _exit has no preconditions and never returns.
+    unsafe { libc::_exit(0) }
 }
 
 /// Numbers of descriptors for [`close_but`].
@@ -182,26 +220,32 @@ pub(super) fn tun_set(
     if done == 0 { Ok(()) } else { Err(last_error()) }
 }
 
-/// Sends one frame over the link of this index. Source: packet(7).
+/// Whom [`send_frame`] sends to: struct sockaddr_ll. Source: packet(7).
+struct LinkAddr(libc::sockaddr_ll);
+
+// SAFETY: the pointer is to a whole struct sockaddr_ll, with its length.
+unsafe impl SocketAddrArg for LinkAddr {
+    unsafe fn with_sockaddr<R>(
+        &self,
+        f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R,
+    ) -> R {
+        f((&raw const self.0).cast(), size_of::<libc::sockaddr_ll>() as SocketAddrLen)
+    }
+}
+
+/// Sends one frame, as it is, over the link of this index. Leaves errno alone.
 pub(super) fn send_frame(fd: BorrowedFd<'_>, index: u32, frame: &[u8]) -> Result<(), Errno> {
-    let [a, b, c, d] = index.to_ne_bytes();
-    let [e, g] = (libc::AF_PACKET as u16).to_ne_bytes();
-    // struct sockaddr_ll: family, protocol, index, and what only receivers are told.
-    let mut to = [0u8; size_of::<libc::sockaddr_ll>()];
-    to[..8].copy_from_slice(&[e, g, 0, 0, a, b, c, d]);
-    // SAFETY: both pointers and their lengths describe slices that live through the call;
-    // the kernel only reads them.
-    let sent = unsafe {
-        libc::sendto(
-            fd.as_raw_fd(),
-            frame.as_ptr().cast(),
-            frame.len(),
-            libc::MSG_DONTWAIT,
-            to.as_ptr().cast(),
-            to.len() as libc::socklen_t,
-        )
-    };
-    if sent >= 0 { Ok(()) } else { Err(last_error()) }
+    // What only receivers are told, and what is in the frame already, is 0.
+    let to = LinkAddr(libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: 0,
+        sll_ifindex: index as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    });
+    rustix::net::sendto(fd, frame, SendFlags::DONTWAIT, &to).map(|_| ())
 }
 
 fn last_error() -> Errno {

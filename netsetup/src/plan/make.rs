@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use podkeel_wire::Batch;
-use podkeel_wire::rt::{self, Link};
+use podkeel_wire::rt::{self, Link, LinkInfo};
 
 use super::find::{Found, find};
 use super::make_bridge::{make_bridge, write_vlans};
@@ -121,6 +121,13 @@ pub fn apply(
 
 /// Of the steps under the lock, those that aren't there yet.
 fn missing(world: &mut World, plan: &Plan, steps: Vec<usize>) -> Result<Vec<usize>> {
+    world.host.look(true);
+    let missing = look_for(world, plan, steps);
+    world.host.look(false);
+    missing
+}
+
+fn look_for(world: &mut World, plan: &Plan, steps: Vec<usize>) -> Result<Vec<usize>> {
     let mut todo = Vec::new();
     for i in steps {
         let step = &plan.steps[i];
@@ -353,12 +360,25 @@ fn flush(
     let mut seen = Vec::new();
     let refused = rtnl.socket.exchange(batch, |m| seen.extend(rt::LinkInfo::read(m)))?;
     for link in &seen {
-        rtnl.learn(link);
+        rtnl.learn(&link.name, link.index);
     }
     if side == Side::Host {
         world.nsid = seen.iter().find_map(|link| link.peer_netns).or(world.nsid);
+        learn_peers(world, &seen, steps);
     }
     stopped(&refused, &owners, steps)
+}
+
+/// A veth's end on the host tells the index of the pod's.
+fn learn_peers(world: &mut World, seen: &[LinkInfo], steps: &[(usize, &Step)]) {
+    let Some(pod) = &mut world.pod else { return };
+    for (_, step) in steps {
+        let Object::Veth(veth) = &step.what else { continue };
+        let outer = seen.iter().find(|link| link.name == veth.name);
+        if let Some(index) = outer.and_then(|outer| outer.link) {
+            pod.rtnl.learn(&veth.peer, index);
+        }
+    }
 }
 
 /// The first refusal as an error about its step; all that were refused because

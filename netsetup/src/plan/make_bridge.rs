@@ -34,7 +34,7 @@ pub(super) fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
             false => error,
         });
     }
-    let mut made = made.ok_or_else(|| Error::new(Kind::Failed, what(), "it vanished"))?;
+    let made = made.ok_or_else(|| Error::new(Kind::Failed, what(), "it vanished"))?;
     let mut batch = world.host.socket.batch();
     let link = Link {
         index: made.index,
@@ -50,8 +50,7 @@ pub(super) fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
     if let Some(refusal) = world.host.socket.exchange(batch, |_| {})?.first() {
         return Err(refusal.error(what()));
     }
-    made.name.clone_from(&bridge.name);
-    world.host.learn(&made);
+    world.host.learn(&bridge.name, made.index);
     Ok(())
 }
 

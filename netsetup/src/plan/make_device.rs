@@ -99,7 +99,7 @@ fn name(world: &mut World, step: &Step, device: &Device, what: &dyn Fn() -> Stri
         _ => None,
     };
     let gone = || Error::new(Kind::Failed, what(), "it vanished");
-    let mut born: LinkInfo = rtnl.link(&unnamed)?.ok_or_else(gone)?;
+    let born: LinkInfo = rtnl.link(&unnamed)?.ok_or_else(gone)?;
     let is_tap = matches!(device.kind, DeviceKind::Tap(_));
     let mut batch = rtnl.socket.batch();
     let named = Link {
@@ -115,8 +115,7 @@ fn name(world: &mut World, step: &Step, device: &Device, what: &dyn Fn() -> Stri
     if let Some(refusal) = rtnl.socket.exchange(batch, |_| {})?.first() {
         return Err(in_our_words(refusal.error(what()), device));
     }
-    born.name.clone_from(&device.name);
-    rtnl.learn(&born);
+    rtnl.learn(&device.name, born.index);
     Ok(())
 }
 

@@ -9,6 +9,10 @@ use super::World;
 use super::object::Veth;
 use crate::error::{Error, Kind, Result};
 
+/// A veth uses one queue each way unless ethtool(8) says otherwise. Where the number isn't said,
+/// the kernel makes one for each CPU and takes all but one away again, with a wait for each end.
+const ONE_QUEUE: Option<u32> = Some(1);
+
 /// Both ends get their final names, addresses and namespaces in one message.
 /// The alias comes in a second one, because the kernel drops it in the first;
 /// until then the name, a hash, is the mark.
@@ -28,6 +32,7 @@ pub(super) fn write(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result
         name: Some(&veth.peer),
         mac: Some(veth.peer_mac.0),
         mtu: veth.mtu,
+        queues: ONE_QUEUE,
         netns: Some(pod.netns.as_fd().as_raw_fd()),
         ..Link::default()
     };
@@ -35,6 +40,7 @@ pub(super) fn write(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result
         name: Some(&veth.name),
         mac: Some(veth.mac.0),
         mtu: veth.mtu,
+        queues: ONE_QUEUE,
         master,
         kind: rt::Kind::Veth(&peer),
         ..Link::default()

@@ -77,9 +77,11 @@ impl World {
         if let Some(nft) = self.nft.as_mut().filter(|_| lately) {
             nft.expect_wait();
         }
-        if let Some(pod) = &self.pod {
-            announce::send(pod.netns.as_fd(), &self.told, self.nft.as_mut());
-        }
+        // The sockets are closed while the other process begins.
+        let pod = self.pod.as_ref();
+        let _leaving =
+            pod.and_then(|pod| announce::send(pod.netns.as_fd(), &self.told, self.nft.as_mut()));
+        drop(self);
     }
 
     /// The route socket of one side.

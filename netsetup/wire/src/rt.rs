@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use linux_raw_sys::netlink as raw;
 use linux_raw_sys::netlink::ifinfomsg;
 
-use crate::read::{ip_of, text_of, u32_of};
+use crate::read::{text_of, u32_of};
 use crate::{Attrs, Batch, Message, Msg, attrs};
 
+mod addr;
 mod conf;
 mod device;
 mod gone;
@@ -15,6 +16,7 @@ mod neigh;
 mod route;
 mod vlan;
 
+pub use addr::{Addr, AddrInfo, del_addr, dump_addrs, new_addr};
 pub use conf::{Switches, get_forwarding, read_forwarding};
 pub use device::{Device, Vxlan};
 pub use gone::{GROUP_LINK, del_group, del_link, read_gone};
@@ -32,7 +34,6 @@ pub const PROTOCOL: u8 = 112;
 pub const PROTOCOL_RA: u8 = raw::RTPROT_RA as u8;
 
 const IFINFOMSG: usize = size_of::<ifinfomsg>();
-const IFADDRMSG: usize = size_of::<raw::ifaddrmsg>();
 
 /// Flags of a request that makes something new and fails with EEXIST where it is already.
 pub const CREATE: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
@@ -68,6 +69,8 @@ pub struct Link<'a> {
     pub allmulti: Option<bool>,
     /// IFLA_TXQLEN: packets.
     pub txqlen: Option<u32>,
+    /// IFLA_NUM_TX_QUEUES and IFLA_NUM_RX_QUEUES, of a link that is made.
+    pub queues: Option<u32>,
     /// The namespace it is born in or moved to: an open file descriptor.
     pub netns: Option<i32>,
     /// What kind of device it is, when it is made.
@@ -115,17 +118,30 @@ pub fn get_link(batch: &mut Batch, name: &str) -> u32 {
     batch.add(libc::RTM_GETLINK, REQUEST, |m| {
         m.body(&ifinfo(0, 0, 0));
         m.text(libc::IFLA_IFNAME, name);
+        without_counters(m);
     })
 }
 
 /// Appends an RTM_GETLINK by index; the answer is one link or ENODEV.
 pub fn get_link_at(batch: &mut Batch, index: u32) -> u32 {
-    batch.add(libc::RTM_GETLINK, REQUEST, |m| m.body(&ifinfo(index, 0, 0)))
+    batch.add(libc::RTM_GETLINK, REQUEST, |m| {
+        m.body(&ifinfo(index, 0, 0));
+        without_counters(m);
+    })
 }
 
 /// Appends a dump of all links.
 pub fn dump_links(batch: &mut Batch) -> u32 {
-    batch.add(libc::RTM_GETLINK, DUMP, |m| m.body(&ifinfo(0, 0, 0)))
+    batch.add(libc::RTM_GETLINK, DUMP, |m| {
+        m.body(&ifinfo(0, 0, 0));
+        without_counters(m);
+    })
+}
+
+/// Packets and bytes, which nobody here reads, the kernel would add up over all CPUs; of IPv6
+/// it has sixty.
+fn without_counters(m: &mut Msg<'_>) {
+    m.u32(libc::IFLA_EXT_MASK, raw::RTEXT_FILTER_SKIP_STATS);
 }
 
 fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
@@ -156,6 +172,10 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
     }
     if let Some(packets) = link.txqlen {
         m.u32(libc::IFLA_TXQLEN, packets);
+    }
+    if let Some(queues) = link.queues {
+        m.u32(libc::IFLA_NUM_TX_QUEUES, queues);
+        m.u32(libc::IFLA_NUM_RX_QUEUES, queues);
     }
     if let Some(master) = link.master {
         m.u32(libc::IFLA_MASTER, master);
@@ -218,62 +238,6 @@ fn ifinfo(index: u32, flags: u32, change: u32) -> [u8; IFINFOMSG] {
     body[8..12].copy_from_slice(&flags.to_ne_bytes());
     body[12..16].copy_from_slice(&change.to_ne_bytes());
     body
-}
-
-/// An address on a link.
-#[derive(Clone, Copy, Debug)]
-pub struct Addr {
-    /// Index of the link.
-    pub index: u32,
-    /// The address.
-    pub ip: IpAddr,
-    /// Length of its subnet's prefix.
-    pub prefix: u8,
-    /// IPv4: the broadcast address.
-    pub broadcast: Option<std::net::Ipv4Addr>,
-    /// IPv6: in use at once, without duplicate address detection.
-    pub nodad: bool,
-    /// The kernel makes no route to its subnet.
-    pub no_route: bool,
-}
-
-/// Appends an RTM_NEWADDR that fails with EEXIST where the address is already.
-pub fn new_addr(batch: &mut Batch, addr: &Addr) -> u32 {
-    batch.add(libc::RTM_NEWADDR, CREATE, |m| addr_body(m, addr, true))
-}
-
-/// Appends an RTM_DELADDR.
-pub fn del_addr(batch: &mut Batch, addr: &Addr) -> u32 {
-    batch.add(libc::RTM_DELADDR, REQUEST, |m| addr_body(m, addr, false))
-}
-
-/// Appends a dump of the addresses of one link (0 = of all). The kernel keeps
-/// to the index only on a socket with NETLINK_GET_STRICT_CHK.
-pub fn dump_addrs(batch: &mut Batch, index: u32) -> u32 {
-    batch.add(libc::RTM_GETADDR, DUMP, |m| m.body(&ifaddr(0, 0, 0, index)))
-}
-
-fn addr_body(m: &mut Msg<'_>, addr: &Addr, make: bool) {
-    let flags = if addr.nodad && addr.ip.is_ipv6() { libc::IFA_F_NODAD as u8 } else { 0 };
-    m.body(&ifaddr(family(addr.ip), addr.prefix, flags, addr.index));
-    ip_attr(m, libc::IFA_LOCAL, addr.ip);
-    ip_attr(m, libc::IFA_ADDRESS, addr.ip);
-    if addr.no_route {
-        // The flag has no place in the header's byte.
-        m.u32(libc::IFA_FLAGS, u32::from(flags) | libc::IFA_F_NOPREFIXROUTE);
-    }
-    if let Some(broadcast) = addr.broadcast {
-        m.attr(libc::IFA_BROADCAST, &broadcast.octets());
-    }
-    if make {
-        // Older than 5.18, the kernel skips what it doesn't know.
-        m.u8(raw::IFA_PROTO as u16, PROTOCOL);
-    }
-}
-
-fn ifaddr(family: u8, prefix: u8, flags: u8, index: u32) -> [u8; IFADDRMSG] {
-    let [a, b, c, d] = index.to_ne_bytes();
-    [family, prefix, flags, libc::RT_SCOPE_UNIVERSE, a, b, c, d]
 }
 
 /// Appends a dump of the ids by which this namespace knows others (RTM_GETNSID).
@@ -391,47 +355,5 @@ impl LinkInfo {
     /// Whether it is administratively up.
     pub fn up(&self) -> bool {
         self.flags & libc::IFF_UP as u32 != 0
-    }
-}
-
-/// What an RTM_NEWADDR of the kernel says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddrInfo {
-    /// Index of the link.
-    pub index: u32,
-    /// The address.
-    pub ip: IpAddr,
-    /// Length of its subnet's prefix.
-    pub prefix: u8,
-    /// IFA_PROTO, from 5.18 on.
-    pub proto: Option<u8>,
-    /// RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, ...
-    pub scope: u8,
-    /// IFA_F_TENTATIVE and the like.
-    pub flags: u32,
-}
-
-impl AddrInfo {
-    /// Reads a message, if it is an RTM_NEWADDR with an address.
-    pub fn read(message: &Message<'_>) -> Option<AddrInfo> {
-        if message.kind != libc::RTM_NEWADDR {
-            return None;
-        }
-        let attrs = message.attrs(IFADDRMSG);
-        let ip = attrs
-            .find(libc::IFA_LOCAL)
-            .or_else(|| attrs.find(libc::IFA_ADDRESS))
-            .and_then(ip_of)?;
-        Some(AddrInfo {
-            index: u32_of(message.body.get(4..)?)?,
-            ip,
-            prefix: *message.body.get(1)?,
-            proto: attrs.find(raw::IFA_PROTO as u16).and_then(|b| b.first().copied()),
-            scope: *message.body.get(3)?,
-            flags: attrs
-                .find(libc::IFA_FLAGS)
-                .and_then(u32_of)
-                .unwrap_or(u32::from(*message.body.get(2)?)),
-        })
     }
 }

@@ -126,7 +126,7 @@ fn everything_is_aligned_and_padded_with_zeros() {
     for len in 0..9 {
         let name = "x".repeat(len);
         let mut batch = Batch::new(1);
-        rt::get_link(&mut batch, &name);
+        rt::new_link(&mut batch, rt::REQUEST, &Link { name: Some(&name), ..Link::default() });
         rt::del_link(&mut batch, 5);
         assert_eq!(batch.bytes().len() % 4, 0);
         let all = whole(&batch);

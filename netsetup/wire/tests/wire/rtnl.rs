@@ -19,7 +19,7 @@ const NODAD: &str =
 const ORDER: Named =
     Named { lines: &[], why: "the same attributes in another order, which has no meaning" };
 const ANY: &str = "a prefix of no bits needs no RTA_DST";
-const FILTER: &str = "IFLA_EXT_MASK: ip asks for virtual functions, or for no statistics";
+const FILTER: &str = "IFLA_EXT_MASK: ip asks for virtual functions, too, or for statistics";
 const SLAVE: &str = "the kernel reads IFLA_INFO_SLAVE_DATA as the master's kind says; ip names that \"bridge_slave\", we as the kernel's own answers do";
 const FAMILY: &str = "`table all` asks for both families, we for one";
 const EXACT: &str = "ip deletes a route of any scope and type, we only one like ours";
@@ -120,6 +120,14 @@ fn links_are_made_as_ip_makes_them() {
             ..Link::default()
         }),
         named: &[Named { lines: VETH_INDEXED_NESTS, why: FLAGGED }],
+    });
+    let end = Link { queues: Some(1), ..Link::default() };
+    let peer = Link { name: Some("v4"), ..end };
+    check(Case {
+        golden: "link-add-veth-queues",
+        schema: LINK,
+        ours: new_link(&Link { index: 14, name: Some("v3"), kind: Kind::Veth(&peer), ..end }),
+        named: &[Named { lines: VETH_NESTS, why: FLAGGED }],
     });
 }
 
@@ -227,14 +235,14 @@ fn links_are_looked_up_and_listed_as_ip_does() {
         golden: "link-get",
         schema: LINK,
         ours: batch(|b| rt::get_link(b, "v0")),
-        named: &[Named { lines: &["-29 = 09000000"], why: FILTER }],
+        named: &[Named { lines: &["-29 = 09000000", "+29 = 08000000"], why: FILTER }],
     });
     check(Case {
         golden: "link-dump",
         schema: LINK,
         ours: batch(rt::dump_links),
         named: &[
-            Named { lines: &["-29 = *"], why: FILTER },
+            Named { lines: &["-29 = *", "+29 = 08000000"], why: FILTER },
             Named { lines: &["-body = 11*", "+body = 00*"], why: PACKET },
         ],
     });
