@@ -165,9 +165,10 @@ fn rules_that_somebody_loaded_again() {
     });
 }
 
-/// A pod's rules are found by their handles: what DEL reads doesn't grow with the others'.
+/// The jump that ADD looks for stands before all pods' rules, and a pod's rules are found by
+/// their handles: what either reads doesn't grow with the others'.
 #[test]
-fn del_reads_no_list_of_all_pods() {
+fn no_list_of_all_pods_is_read() {
     world(Kind::User, || {
         let plugins = ours();
         sh(DROP);
@@ -180,27 +181,27 @@ fn del_reads_no_list_of_all_pods() {
                    {"cniVersion": "1.0.0", "interfaces": interfaces, "ips": ips}})
         };
         let who = |n: usize| Who { container: format!("c{n}"), ..who("a") };
-        let answers = |n: usize| {
-            plugins.ok("ADD", &who(n), &conf(n));
+        let answers = |verb: &str, n: usize| {
             let file = scratch().join("calls").display().to_string();
             let program = plugins.dir.join("firewall");
             let mut strace = Command::new("strace");
             strace.args(["-f", "-e", "trace=recvfrom", "-o", &file]).arg(program).envs([
-                ("CNI_COMMAND", "DEL"),
+                ("CNI_COMMAND", verb),
                 ("CNI_CONTAINERID", &who(n).container),
                 ("CNI_NETNS", "/run/netns/a"),
                 ("CNI_IFNAME", "eth0"),
                 ("CNI_PATH", "/nowhere"),
             ]);
             let output = output_with(&mut strace, conf(n).to_string().as_bytes());
-            assert!(output.status.success(), "{}", told("DEL", &output));
-            assert!(!rules().contains(&format!("10.77.0.{n}/")), "{}", rules());
+            assert!(output.status.success(), "{}", told(verb, &output));
+            let there = rules().contains(&format!("10.77.0.{n}/"));
+            assert_eq!(there, verb == "ADD", "{}", rules());
             sh_out(&format!("grep -c recvfrom {file}"))
         };
         plugins.ok("ADD", &who(2), &conf(2));
-        let beside_one = answers(100);
+        let beside_one = ["ADD", "DEL"].map(|verb| answers(verb, 100));
         (3..60).for_each(|n| _ = plugins.ok("ADD", &who(n), &conf(n)));
-        assert_eq!(answers(101), beside_one);
+        assert_eq!(["ADD", "DEL"].map(|verb| answers(verb, 101)), beside_one);
     });
 }
 

@@ -68,19 +68,18 @@ impl Frame {
     fn chain(&self, name: &str) -> Option<&ChainInfo> {
         self.chains.iter().find(|chain| chain.name == name)
     }
-
-    fn is_whole(&self, admin: &str) -> bool {
-        self.chain(CHAIN).is_some() && jumps(&self.forward, CHAIN) && jumps(&self.inside, admin)
-    }
 }
 
-fn jumps(rules: &[RuleInfo], to: &str) -> bool {
-    rules.iter().any(|rule| rule.jump.as_deref() == Some(to))
+fn leads_to(chain: &str) -> impl Fn(&RuleInfo) -> bool {
+    move |rule| rule.jump.as_deref() == Some(chain)
 }
 
-/// Whether the chains are there, and lead from one to the next.
+/// Whether the chains are there, and lead from one to the next: by the first rule, unless
+/// somebody has put others before it.
 pub fn has_chains(nft: &mut Nft, v6: bool, admin: &str) -> Result<bool> {
-    Ok(Frame::read(nft, v6)?.is_whole(admin))
+    let table = table(v6);
+    Ok(nft.has_rule(table, "FORWARD", leads_to(CHAIN))?
+        && nft.has_rule(table, CHAIN, leads_to(admin))?)
 }
 
 /// Makes what is missing of the chains; `mark` goes on those that are new.
@@ -97,7 +96,7 @@ pub fn make_chains(nft: &mut Nft, v6: bool, admin: &str, mark: &str) -> Result<(
             for name in [admin, CHAIN].into_iter().filter(|name| there.chain(name).is_none()) {
                 table.make_marked_chain(batch, name, mark);
             }
-            if !jumps(&there.inside, admin) {
+            if !there.inside.iter().any(leads_to(admin)) {
                 table.insert_rule(
                     batch,
                     CHAIN,
@@ -105,7 +104,7 @@ pub fn make_chains(nft: &mut Nft, v6: bool, admin: &str, mark: &str) -> Result<(
                     TO_ADMIN,
                 );
             }
-            if !jumps(&there.forward, CHAIN) {
+            if !there.forward.iter().any(leads_to(CHAIN)) {
                 table.insert_rule(
                     batch,
                     "FORWARD",
@@ -137,8 +136,8 @@ pub fn drop_chains(nft: &mut Nft, v6: bool, mark: &str) -> Result<()> {
                 }
             }
             let refused = nft.commit(Some(generation), |batch| {
-                for rule in there.forward.iter().filter(|rule| rule.jump.as_deref() == Some(CHAIN))
-                {
+                let leads = leads_to(CHAIN);
+                for rule in there.forward.iter().filter(|rule| leads(rule)) {
                     table.delete_rule(batch, "FORWARD", rule.handle);
                 }
                 for rule in &there.inside {

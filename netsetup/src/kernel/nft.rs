@@ -22,6 +22,8 @@ const GETS_AT_ONCE: usize = 64;
 pub struct Nft {
     // Closed in this order.
     pub(super) socket: Socket,
+    /// In the middle of a dump that nobody reads on.
+    spent: Vec<Socket>,
     waiter: Option<Waiter>,
     removed: bool,
 }
@@ -37,7 +39,8 @@ impl Drop for Nft {
 impl Nft {
     /// Opens one in the calling thread's namespace.
     pub fn open() -> Result<Nft> {
-        Ok(Nft { socket: Socket::netfilter()?, waiter: None, removed: false })
+        let socket = Socket::netfilter()?;
+        Ok(Nft { socket, spent: Vec::new(), waiter: None, removed: false })
     }
 
     /// Whether a transaction of this socket removed something.
@@ -59,7 +62,8 @@ impl Nft {
     /// Has another process close this socket, and wait for that, after a job for which it
     /// keeps these files open.
     pub(super) fn close_apart(&mut self, keep: &[BorrowedFd<'_>], job: impl sys::Job) {
-        self.waiter = self.socket.close_apart(keep, job);
+        let sockets = self.spent.iter().chain([&self.socket]);
+        self.waiter = Socket::close_apart(sockets, keep, job);
     }
 
     /// The generation id of the namespace's whole ruleset: every commit of anybody changes it.
@@ -156,6 +160,28 @@ impl Nft {
         let request = |b: &mut Batch| _ = table.dump_rules_of(b, chain);
         let found = self.list(request, RuleInfo::read, "list nftables rules")?;
         Ok(found.into_iter().filter(|rule| rule.chain == chain).collect())
+    }
+
+    /// Whether a chain has a rule like this. It is listed as far as to the first one, and so costs
+    /// the same however many are behind that.
+    pub fn has_rule(
+        &mut self,
+        table: Table<'_>,
+        chain: &str,
+        like: impl Fn(&RuleInfo) -> bool,
+    ) -> Result<bool> {
+        let mut socket = Socket::netfilter()?;
+        let is_like = |rule: &RuleInfo| rule.chain == chain && like(rule);
+        let found = socket.search(
+            |batch| _ = table.dump_rules_of(batch, chain),
+            |message| RuleInfo::read(message).filter(is_like),
+        )?;
+        self.spent.push(socket);
+        match found {
+            Ok(found) => Ok(found.is_some()),
+            Err(refusal) if refusal.errno == libc::ENOENT => Ok(false),
+            Err(refusal) => Err(refusal.error(format!("list the rules of chain {chain}"))),
+        }
     }
 
     /// Rules of a chain by their handles, as far as they are there.

@@ -216,23 +216,24 @@ impl Socket {
         }
     }
 
-    /// Has another process do a job, for which it keeps these files open, and then close this
-    /// socket for the last time, some time after this process has closed it, and the returned
-    /// value after it. Nothing is returned where no process could be made: then closing it is
+    /// Has another process do a job, for which it keeps these files open, and then close these
+    /// sockets for the last time, some time after this process has closed them, and the returned
+    /// value after them. Nothing is returned where no process could be made: then closing them is
     /// for this one, and the job isn't done.
-    pub(super) fn close_apart(
-        &self,
+    pub(super) fn close_apart<'a>(
+        sockets: impl Iterator<Item = &'a Socket>,
         keep: &[BorrowedFd<'_>],
         job: impl sys::Job,
     ) -> Option<Waiter> {
         let (ours, theirs) = apart::pair().ok()?;
-        let own = [self.fd.as_fd(), theirs.as_fd()];
-        let stay = sys::in_order(&own);
-        let leaving = sys::apart(&[&own, keep].concat(), move |files| {
-            let (own, keep) = files.split_at(2);
-            job(keep);
+        let mut files = vec![theirs.as_fd()];
+        files.extend(sockets.map(|socket| socket.as_fd()));
+        let stay = sys::in_order(&files);
+        files.extend(keep);
+        let leaving = sys::apart(&files, move |files| {
+            job(&files[stay.len()..]);
             sys::close_but(&stay);
-            let _ = poll(&mut [PollFd::new(&own[1], PollFlags::IN)], None);
+            let _ = poll(&mut [PollFd::new(&files[0], PollFlags::IN)], None);
             // By now nothing may be left to wait for: the kernel lets nobody else commit
             // while it waits for the one who closes.
             let _ = poll(&mut [], Some(&GRACE));
@@ -290,6 +291,26 @@ impl Socket {
         ))
     }
 
+    /// The first object of a dump for which `object` gives something; none too where it comes
+    /// in a dump that the kernel calls inconsistent. What is behind it isn't read, for which the
+    /// kernel keeps a socket busy: nothing else can be asked with this one any more.
+    pub(super) fn search<T>(
+        &mut self,
+        request: impl FnOnce(&mut Batch),
+        object: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<Result<Option<T>, Refusal>> {
+        let mut batch = self.batch();
+        request(&mut batch);
+        let span = Span { first: self.seq, last: batch.last_seq(), whole: false };
+        self.send(&batch)?;
+        let mut found = None;
+        let refused = self.answers_until(span, |message| {
+            found = object(message);
+            found.is_some()
+        })?;
+        Ok(refused.into_iter().next().map_or(Ok(found), Err))
+    }
+
     fn send(&mut self, batch: &Batch) -> Result<()> {
         self.seq = batch.next_seq();
         if batch.bytes().len() > USUAL_SEND {
@@ -313,13 +334,25 @@ impl Socket {
         }
     }
 
-    /// Reads until the last message of the span is answered. The kernel works
-    /// through a request before `send` returns, so an answer that isn't there
-    /// will never be: no wait, no hang.
+    /// Reads until the last message of the span is answered.
     fn answers(
         &mut self,
         span: Span,
         mut object: impl FnMut(&Message<'_>),
+    ) -> Result<Vec<Refusal>> {
+        self.answers_until(span, |message| {
+            object(message);
+            false
+        })
+    }
+
+    /// Reads until the last message of the span is answered, or an object is enough. The
+    /// kernel works through a request before `send` returns, so an answer that isn't there
+    /// will never be: no wait, no hang.
+    fn answers_until(
+        &mut self,
+        span: Span,
+        mut enough: impl FnMut(&Message<'_>) -> bool,
     ) -> Result<Vec<Refusal>> {
         let mut refused = Vec::new();
         loop {
@@ -333,7 +366,8 @@ impl Socket {
                 }
                 let last = message.seq == span.last;
                 match message.answer() {
-                    Answer::Object => object(&message),
+                    Answer::Object if enough(&message) => return Ok(refused),
+                    Answer::Object => {}
                     Answer::Ack | Answer::Done if last => return Ok(refused),
                     Answer::Ack | Answer::Done => {}
                     Answer::Error { errno, extack } => {
