@@ -10,6 +10,9 @@
 //! Each side has a world of its own, [`side`]; both are there at once and asked in turn, so
 //! that whatever else this machine does befalls both.
 //!
+//! A call's time is that from the start of its process to its end. PODKEEL_BENCH_NETSETUP names
+//! another netsetup than cargo's, as one of a release.
+//!
 //! About five minutes; `--quick` is one of them, with fewer others. Needs root, or a user
 //! namespace, and Debian's containernetworking-plugins and iptables; nothing of the host is
 //! touched.
@@ -21,7 +24,7 @@ mod side;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use plugin::{NETSETUP, REFERENCE, install};
+use plugin::{REFERENCE, install, netsetup};
 use side::Side;
 
 /// How much is measured.
@@ -148,7 +151,7 @@ fn sizes() {
         "files, bytes: reference {} ({} plugins that netsetup has, too), netsetup {}",
         theirs.iter().map(|path| size(path)).sum::<u64>(),
         theirs.len(),
-        size(Path::new(NETSETUP))
+        size(&netsetup())
     );
 }
 

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Write, stdin};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -122,23 +122,18 @@ impl World {
     /// How long ADD and DEL of one container take, ms.
     fn round(&mut self) -> [f64; 2] {
         let container = self.container();
-        let (add, result) = timed(|| container.call_all("ADD", &Value::Null));
-        let (del, _) = timed(|| container.call_all("DEL", &result));
+        std::thread::sleep(SETTLE);
+        let (add, result) = container.call_all("ADD", &Value::Null);
+        std::thread::sleep(SETTLE);
+        let (del, _) = container.call_all("DEL", &result);
         sh(&format!("ip netns del {}", container.name));
         [add, del]
     }
 
     fn version(&self) -> f64 {
-        timed(|| {
-            call(
-                &self.dir,
-                "bridge",
-                "VERSION",
-                "",
-                &json!({"cniVersion": "1.0.0", "type": "bridge"}),
-            )
-        })
-        .0
+        std::thread::sleep(SETTLE);
+        let conf = json!({"cniVersion": "1.0.0", "type": "bridge"});
+        ms(call(&self.dir, "bridge", "VERSION", "", &conf).0)
     }
 
     /// The next container, with a namespace and nothing in it.
@@ -158,14 +153,14 @@ struct Container<'a> {
 }
 
 impl Container<'_> {
-    /// The chain as libcni runs it. Returns the last result.
-    fn call_all(&self, verb: &str, prev: &Value) -> Value {
+    /// The chain as libcni runs it: how long its calls took together, ms, and the last result.
+    fn call_all(&self, verb: &str, prev: &Value) -> (f64, Value) {
         let World { dir, list, .. } = self.world;
         let mut order: Vec<&Value> = list.iter().collect();
         if verb == "DEL" {
             order.reverse();
         }
-        let mut last = prev.clone();
+        let (mut took, mut last) = (0.0, prev.clone());
         for conf in order {
             let mut conf = conf.clone();
             if conf["type"] == "portmap" {
@@ -176,20 +171,18 @@ impl Container<'_> {
                 conf["prevResult"] = last.clone();
             }
             let kind = conf["type"].as_str().expect("a type");
-            let answer = call(dir, kind, verb, &self.name, &conf);
+            let (time, answer) = call(dir, kind, verb, &self.name, &conf);
+            took += ms(time);
             if verb == "ADD" {
                 last = answer;
             }
         }
-        last
+        (took, last)
     }
 }
 
-fn timed<T>(job: impl FnOnce() -> T) -> (f64, T) {
-    std::thread::sleep(SETTLE);
-    let began = Instant::now();
-    let done = job();
-    (began.elapsed().as_secs_f64() * 1e3, done)
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 fn plain() -> Vec<Value> {

@@ -13,7 +13,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -169,19 +169,21 @@ impl Driver {
         sh(&format!("ip netns add {name}"));
         let first = self.behind.map(|kind| {
             let conf = self.conf(side, kind, &json!({"ipam": self.ipam(side)}));
-            (kind, call(dir, kind, "ADD", &name, &conf), conf)
+            (kind, call(dir, kind, "ADD", &name, &conf).1, conf)
         });
         match &first {
             Some((_, result, _)) => conf["prevResult"] = result.clone(),
             None if self.name == "loopback" => {}
             None => conf["ipam"] = self.ipam(side),
         }
-        let (add, result) = timed(|| call(dir, self.name, "ADD", &name, &conf));
+        std::thread::sleep(SETTLE);
+        let (add, result) = call(dir, self.name, "ADD", &name, &conf);
         if stays {
             return [add, add];
         }
         conf["prevResult"] = result;
-        let (del, _) = timed(|| call(dir, self.name, "DEL", &name, &conf));
+        std::thread::sleep(SETTLE);
+        let (del, _) = call(dir, self.name, "DEL", &name, &conf);
         if let Some((kind, result, mut conf)) = first {
             conf["prevResult"] = result;
             call(dir, kind, "DEL", &name, &conf);
@@ -196,14 +198,6 @@ fn quiet(command: &str) -> bool {
     let mut done = Command::new("sh");
     done.args(["-c", command]).stdout(Stdio::null()).stderr(Stdio::null());
     done.status().is_ok_and(|status| status.success())
-}
-
-/// How long it took, and what it gave.
-fn timed<T>(job: impl FnOnce() -> T) -> (Duration, T) {
-    std::thread::sleep(SETTLE);
-    let began = Instant::now();
-    let done = job();
-    (began.elapsed(), done)
 }
 
 /// Milliseconds.

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::plugin::{NETSETUP, sh};
+use crate::plugin::{netsetup, sh};
 use crate::quiet;
 
 /// Figures that a median is of, unless a number is said.
@@ -108,7 +108,10 @@ fn attached(name: &str, plugin: &Value) -> [String; 2] {
     [1, 2].map(|n| {
         let pod = format!("{name}-pod{n}");
         let path = format!("/run/netns/{pod}");
-        sh(&format!("ip netns add {pod} && {NETSETUP} add /run/lists/{name}.conflist --netns {path} >/run/said"));
+        sh(&format!(
+            "ip netns add {pod} && {} add /run/lists/{name}.conflist --netns {path} >/run/said",
+            netsetup().display()
+        ));
         path
     })
 }
@@ -155,8 +158,9 @@ fn vxlan() -> Wire {
         sh(&format!(
             "ip -n {host} link set cable up && ip -n {host} addr add 192.0.2.{}/24 dev cable && \
              ip netns add vxlan-pod{i} && PODKEEL_RUN_DIR=/run/{host} PODKEEL_LEASE_DIR=/run/{host}/leases \
-             ip netns exec {host} {NETSETUP} add /run/lists/{host}.conflist --netns {pod} >/run/said",
-            i + 1
+             ip netns exec {host} {} add /run/lists/{host}.conflist --netns {pod} >/run/said",
+            i + 1,
+            netsetup().display()
         ));
         pod
     });
