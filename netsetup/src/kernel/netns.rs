@@ -68,8 +68,8 @@ impl Netns {
     /// The namespace that this thread is in.
     pub fn own() -> Result<Netns> {
         let path = Path::new("/proc/thread-self/ns/net");
-        // A new socket belongs to it: asking that one takes a fifth of the way through /proc,
-        // whose directories the kernel makes up for each process that looks at them.
+        // A new socket belongs to it: asking that one takes half of the time of the way through
+        // /proc, whose directories the kernel makes up for each process that looks at them.
         match of_new_socket() {
             Ok((fd, inode)) => Ok(Netns { fd, path: path.to_owned(), inode }),
             Err(_) => Netns::open(path),
