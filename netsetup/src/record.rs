@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use podkeel_keep as keep;
-use podkeel_wire::rt::LinkInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -197,22 +196,10 @@ impl Attachment {
         })
     }
 
-    /// Whether an open namespace is the pod's. Without cookies (before Linux
-    /// 5.14) an inode number may be another namespace's by now: then our
-    /// interface must be in it too.
+    /// Whether an open namespace is the pod's.
     pub fn is_in(&self, pod: &mut Pod) -> Result<bool> {
-        let cookie = pod.rtnl.socket.netns_cookie();
-        if !self.netns.is(pod.netns.inode, cookie) {
-            return Ok(false);
-        }
-        if self.netns.cookie.is_some() && cookie.is_some() {
-            return Ok(true);
-        }
-        let Some((name, mac)) = self.peer() else { return Ok(false) };
-        // A link by itself wears our mark; a veth's mark is on its other end.
-        let is_ours =
-            |link: &LinkInfo| self.mark.is(link.alias.as_deref()) || link.mac == Some(mac.0);
-        Ok(pod.rtnl.link(name)?.as_ref().is_some_and(is_ours))
+        // Which can be told without asking what it is.
+        Ok(self.netns.inode == pod.netns.inode && self.netns.is(&pod.id()?))
     }
 
     /// The pins that keep its namespace.

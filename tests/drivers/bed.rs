@@ -168,22 +168,9 @@ pub(crate) fn settled(all: &[Ns]) -> Dump {
 fn changed((command, what, state): &Change) {
     netsetup(&format!("check {ATTACH}"));
     sh(command);
-    // Before Linux 5.14 a namespace is known again by what is in it.
-    if command.contains("link del eth0") && !has_cookies() {
-        let said = refused(&format!("check {ATTACH}"), 5);
-        assert!(said.contains("is another network namespace by now"), "{said}");
-        return;
-    }
     let said = refused(&format!("check {ATTACH}"), 3);
     let named = |line: &str| line.contains(what) && line.contains(state);
     assert!(said.lines().any(named), "{command}: {what}: {state} isn't in\n{said}");
-}
-
-/// Whether the kernel tells namespaces apart for good: SO_NETNS_COOKIE, Linux 5.14.
-fn has_cookies() -> bool {
-    let release = sh_out("uname -r");
-    let mut numbers = release.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
-    (numbers.next(), numbers.next()) >= (Some(5), Some(14))
 }
 
 /// Whether one namespace reaches an address: one ping.

@@ -12,6 +12,7 @@ mod common;
 #[path = "../common/by_hand.rs"]
 mod by_hand;
 
+mod again;
 mod bed;
 mod bond;
 #[path = "../cni/call.rs"]

@@ -21,6 +21,7 @@ pub(super) const OLDEST: On = On {
     release: "bullseye",
     run: &[
         "bridge::whole::both_families_leave_nothing",
+        "drivers::again::",
         "drivers::bond::",
         "drivers::vm::",
         "hook::life::a_second_bundle_joins_by_path",

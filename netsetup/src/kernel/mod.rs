@@ -5,6 +5,7 @@
 //!   Netns ── visit ──► in that namespace for a moment, to open sockets and
 //!                      files; they stay bound to it
 //!   Ns ── a namespace of any kind; Census: which processes are in which
+//!   cookie ── by which a network namespace is known for good
 //!   Socket ── exchange(batch) ──► one send, the answers, in order
 //!   rtnl, nft, sysctl ── find and change one kind of object each
 //!   conntrack ── flows that are to be forgotten
@@ -19,6 +20,7 @@
 pub mod announce;
 pub mod apart;
 pub mod conntrack;
+mod cookie;
 pub mod forward;
 pub mod guard;
 pub mod netns;

@@ -8,9 +8,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::LinkNameSpaceType;
 use serde::{Deserialize, Serialize};
 
+use super::cookie::cookie;
 use super::ns::{NsKind, no_process, open_nsfs};
-use super::socket::Socket;
-use super::sys;
+use super::{Rtnl, sys};
 use crate::error::{Context, Error, Kind, Result};
 
 /// An open network namespace. It lives at least as long as this value.
@@ -23,16 +23,16 @@ pub struct Netns {
     pub inode: u64,
 }
 
-/// What identifies a namespace after it was closed: the cookie, which is never
-/// reused in one boot. Without one (before Linux 5.14) the inode number counts,
-/// and whoever relies on it asks for more evidence.
+/// What identifies a namespace after it was closed: its cookie, which is never used twice in
+/// one boot. The inode number is for people, and for a look around without entering.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetnsId {
     /// Path by which it was opened.
     pub path: PathBuf,
     /// Inode number, as in `net:[4026532281]`.
     pub inode: u64,
-    /// SO_NETNS_COOKIE.
+    /// SO_NETNS_COOKIE, or what stands for it before Linux 5.14. `None`: it is not known
+    /// which namespace it was, as older records have it from such a kernel.
     pub cookie: Option<u64>,
 }
 
@@ -43,12 +43,9 @@ impl fmt::Display for NetnsId {
 }
 
 impl NetnsId {
-    /// Whether an open namespace is the one that was recorded.
-    pub fn is(&self, inode: u64, cookie: Option<u64>) -> bool {
-        match (self.cookie, cookie) {
-            (Some(recorded), Some(found)) => recorded == found,
-            _ => self.inode == inode,
-        }
+    /// Whether both mean one namespace, by whatever paths.
+    pub fn is(&self, other: &NetnsId) -> bool {
+        self.cookie.is_some() && (self.inode, self.cookie) == (other.inode, other.cookie)
     }
 }
 
@@ -119,9 +116,13 @@ impl Netns {
         visit(self.fd.as_fd(), &self.path, job)
     }
 
-    /// What to write down of it: `socket` is any socket that was opened inside.
-    pub fn id(&self, socket: &Socket) -> NetnsId {
-        NetnsId { path: self.path.clone(), inode: self.inode, cookie: socket.netns_cookie() }
+    /// What to write down of it; `inside` was opened in it.
+    ///
+    /// # Errors
+    /// Before Linux 5.14: EPERM without CAP_NET_ADMIN in there.
+    pub fn id(&self, inside: &mut Rtnl) -> Result<NetnsId> {
+        let cookie = Some(cookie(self.as_fd(), inside)?);
+        Ok(NetnsId { path: self.path.clone(), inode: self.inode, cookie })
     }
 
     /// Whether both are the same namespace. Both are open, so inode numbers are evidence.

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, Stat};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
-use super::{netns, sys};
+use super::cookie::cookie;
+use super::{Rtnl, netns, sys};
 use crate::error::{Context, Error, Kind, Result};
 
 /// A kind of namespace, by its name under /proc/PID/ns. Source: namespaces(7).
@@ -81,9 +81,8 @@ impl fmt::Display for NsKind {
 /// What identifies a namespace after it was closed.
 ///
 /// Numbers of namespaces that are gone are given out again at once. Only a network
-/// namespace has a number that is never used twice in one boot, its cookie (Linux
-/// 5.14); for the others, and before that, whoever relies on it asks for more evidence,
-/// or keeps the namespace open.
+/// namespace has a number that is never used twice in one boot, its cookie; for the others
+/// whoever relies on it asks for more evidence, or keeps the namespace open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NsId {
     /// Which kind it is.
@@ -92,7 +91,8 @@ pub struct NsId {
     pub dev: u64,
     /// Inode number on nsfs, as in `net:[4026532281]`.
     pub inode: u64,
-    /// SO_NETNS_COOKIE, of a network namespace that could be entered.
+    /// SO_NETNS_COOKIE, or what stands for it before Linux 5.14, of a network namespace that
+    /// could be entered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<u64>,
 }
@@ -157,21 +157,15 @@ impl Ns {
     }
 
     /// What to write down of it. A network namespace is entered for its cookie; where
-    /// that isn't permitted, or the kernel has none, the identity goes without.
+    /// that isn't permitted the identity goes without.
     pub fn id(&self) -> NsId {
         let cookie = (self.kind == NsKind::Net).then(|| self.cookie()).flatten();
         NsId { kind: self.kind, dev: self.dev, inode: self.inode, cookie }
     }
 
     fn cookie(&self) -> Option<u64> {
-        // Any socket knows it.
-        let flags = SocketFlags::CLOEXEC;
-        let ask = || {
-            let (family, kind) = (AddressFamily::UNIX, SocketType::DGRAM);
-            let socket = rustix::net::socket_with(family, kind, flags, None)?;
-            Ok(sys::netns_cookie(socket.as_fd()).ok())
-        };
-        netns::visit(self.fd.as_fd(), &self.path, ask).ok().flatten()
+        let mut inside = netns::visit(self.fd.as_fd(), &self.path, Rtnl::open).ok()?;
+        cookie(self.fd.as_fd(), &mut inside).ok()
     }
 
     /// Whether both are the same namespace. Both are open, so inode numbers are evidence.

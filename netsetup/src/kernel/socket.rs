@@ -108,7 +108,7 @@ impl Socket {
     }
 
     /// The cookie of the namespace that this socket belongs to; `None` before Linux 5.14.
-    pub fn netns_cookie(&self) -> Option<u64> {
+    pub(super) fn netns_cookie(&self) -> Option<u64> {
         sys::netns_cookie(self.fd.as_fd()).ok()
     }
 

@@ -8,7 +8,7 @@ use super::object::Side;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::announce::{self, Announcement};
 use crate::kernel::sysctl::ProcSys;
-use crate::kernel::{Netns, Nft, Rtnl};
+use crate::kernel::{Netns, NetnsId, Nft, Rtnl};
 use crate::names::Mark;
 
 /// A pod's namespace with a socket that was opened inside it.
@@ -25,6 +25,11 @@ impl Pod {
     pub fn open(netns: Netns) -> Result<Pod> {
         let rtnl = netns.visit(Rtnl::open)?;
         Ok(Pod { netns, rtnl })
+    }
+
+    /// By which it is known again.
+    pub fn id(&mut self) -> Result<NetnsId> {
+        self.netns.id(&mut self.rtnl)
     }
 }
 

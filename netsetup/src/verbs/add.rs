@@ -79,7 +79,7 @@ fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
     for _ in 0..LEASE_TRIES {
         let lock = context.lock_unless_signal()?;
         let prepared = prepare(context, wanted, &mut world)?;
-        let mut attachment = describe(wanted, &world, &prepared, process)?;
+        let mut attachment = describe(wanted, &mut world, &prepared, process)?;
         let record = claim(context, &attachment)?;
         match commit(context, &mut world, &attachment, lock) {
             Ok(()) => {
@@ -311,10 +311,10 @@ fn settle_earlier(context: &Context, wanted: &Wanted, pod: &mut Pod) -> Result<O
 /// The name must be free in the pod; who has it is said, if it is one of ours.
 fn must_be_free(context: &Context, wanted: &Wanted, pod: &mut Pod) -> Result<()> {
     let Some(link) = pod.rtnl.link(&wanted.ifname)? else { return Ok(()) };
-    let cookie = pod.rtnl.socket.netns_cookie();
-    let holder = record::whole(&context.roots)?.into_iter().find(|a| {
-        a.netns.is(pod.netns.inode, cookie) && a.id.ifname == wanted.ifname && a.id != wanted.id()
-    });
+    let netns = pod.id()?;
+    let holder = record::whole(&context.roots)?
+        .into_iter()
+        .find(|a| a.netns.is(&netns) && a.id.ifname == wanted.ifname && a.id != wanted.id());
     let why = match holder {
         Some(other) => format!("attachment {} holds {} there already", other.id, wanted.ifname),
         None => format!(
@@ -330,13 +330,13 @@ fn must_be_free(context: &Context, wanted: &Wanted, pod: &mut Pod) -> Result<()>
 
 fn describe(
     wanted: &Wanted,
-    world: &World,
+    world: &mut World,
     prepared: &Prepared,
     process: Option<crate::record::Process>,
 ) -> Result<Attachment> {
     let pod = world
         .pod
-        .as_ref()
+        .as_mut()
         .ok_or_else(|| Error::new(Kind::Missing, "describe the attachment", "there is no pod"))?;
     Ok(Attachment {
         state: State::Adding,
@@ -344,7 +344,7 @@ fn describe(
         source: wanted.source(),
         mark: world.mark.clone(),
         boot: boot_id()?,
-        netns: pod.netns.id(&pod.rtnl.socket),
+        netns: pod.id()?,
         nsid: None,
         process,
         bundle: wanted.bundle.clone(),

@@ -13,8 +13,8 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::kernel::{Netns, NetnsId, Rtnl};
-use crate::plan::Object;
+use crate::kernel::{Netns, Rtnl};
+use crate::plan::{Object, Pod};
 use crate::record::Attachment;
 
 /// Whether an attachment is in use, and the evidence.
@@ -46,7 +46,7 @@ pub(super) fn in_use(attachment: &Attachment, boot: &str, others: &[Attachment])
         return Ok(Use::Alive(format!("{veth} still has its peer {peer}, so its namespace lives")));
     }
     // A part of a chain has no veth; that of another part in the same namespace counts.
-    for other in others.iter().filter(|o| same(&o.netns, &attachment.netns)) {
+    for other in others.iter().filter(|o| o.netns.is(&attachment.netns)) {
         if let Some((veth, _)) = veth_of(&mut host, other)? {
             let who = &other.id;
             return Ok(Use::Alive(format!("{veth} of {who} is there, so its namespace lives")));
@@ -92,9 +92,7 @@ fn kernel_says_gone(
             "its network namespace is gone: its veth vanished, and the kernel has no namespace with id {nsid} any more"
         )));
     }
-    for other in
-        others.iter().filter(|o| o.nsid == Some(nsid) && !same(&o.netns, &attachment.netns))
-    {
+    for other in others.iter().filter(|o| o.nsid == Some(nsid) && !o.netns.is(&attachment.netns)) {
         if veth_of(host, other)?.is_some() {
             let who = &other.id;
             return Ok(Some(format!(
@@ -103,11 +101,6 @@ fn kernel_says_gone(
         }
     }
     Ok(None)
-}
-
-/// Whether two records mean one namespace, by whatever paths.
-fn same(a: &NetnsId, b: &NetnsId) -> bool {
-    a.is(b.inode, b.cookie)
 }
 
 /// Whether the container of an attachment still has its namespace: its path
@@ -123,8 +116,9 @@ pub(super) fn is_at(path: &Path, attachment: &Attachment) -> bool {
     if netns.inode != attachment.netns.inode {
         return false;
     }
-    let cookie = || netns.visit(Rtnl::open).map(|r| r.socket.netns_cookie());
-    attachment.netns.cookie.is_none() || cookie().is_ok_and(|c| attachment.netns.is(netns.inode, c))
+    // What was written down without a cookie may be this one.
+    let id = || Pod::open(netns)?.id();
+    attachment.netns.cookie.is_none() || id().is_ok_and(|id| attachment.netns.is(&id))
 }
 
 enum Search {

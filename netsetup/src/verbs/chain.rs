@@ -116,7 +116,7 @@ fn attempt(context: &Context, wanted: &WantedChain, target: Target) -> Result<At
         return Err(Error::new(Kind::Taken, what, why)
             .hint("another --ifname, or del the other attachment first"));
     }
-    let mut attachment = describe(context, wanted, &pod, process)?;
+    let mut attachment = describe(context, wanted, &mut pod, process)?;
     let (net, relative) = (context.roots.net(), attachment.id.relative());
     let mut record = Record::create(&net, &relative, &attachment.to_bytes()?).map_err(|e| {
         let error = kept(format!("record the attachment {id}"), &e);
@@ -135,7 +135,7 @@ fn attempt(context: &Context, wanted: &WantedChain, target: Target) -> Result<At
 fn describe(
     context: &Context,
     wanted: &WantedChain,
-    pod: &Pod,
+    pod: &mut Pod,
     process: Option<Process>,
 ) -> Result<Attachment> {
     let mut bytes = [0; 8];
@@ -148,7 +148,7 @@ fn describe(
         id,
         source: wanted.chain.source.clone(),
         boot: boot_id()?,
-        netns: pod.netns.id(&pod.rtnl.socket),
+        netns: pod.id()?,
         nsid: None,
         process,
         bundle: None,

@@ -13,6 +13,7 @@ mod conf;
 mod device;
 mod gone;
 mod neigh;
+mod nsid;
 mod route;
 mod vlan;
 
@@ -21,6 +22,7 @@ pub use conf::{Switches, get_forwarding, read_forwarding};
 pub use device::{Device, Vxlan};
 pub use gone::{GROUP_LINK, del_group, del_link, read_gone};
 pub use neigh::{Neigh, dump_neighs, new_neigh};
+pub use nsid::{dump_nsids, get_nsid, new_nsid, read_nsid};
 pub use route::{Route, RouteInfo, del_route, dump_routes, new_route};
 pub use vlan::{PortVlan, add_own_vlan, add_vlan, del_own_vlan, del_vlan, dump_vlans, read_vlans};
 
@@ -238,19 +240,6 @@ fn ifinfo(index: u32, flags: u32, change: u32) -> [u8; IFINFOMSG] {
     body[8..12].copy_from_slice(&flags.to_ne_bytes());
     body[12..16].copy_from_slice(&change.to_ne_bytes());
     body
-}
-
-/// Appends a dump of the ids by which this namespace knows others (RTM_GETNSID).
-pub fn dump_nsids(batch: &mut Batch) -> u32 {
-    // struct rtgenmsg: the family, AF_UNSPEC.
-    batch.add(libc::RTM_GETNSID, DUMP, |m| m.body(&[0]))
-}
-
-/// The id in an RTM_NEWNSID of the kernel. Source: linux/net_namespace.h, NETNSA_NSID.
-pub fn read_nsid(message: &Message<'_>) -> Option<u32> {
-    const NETNSA_NSID: u16 = 1;
-    let nsid = (message.kind == libc::RTM_NEWNSID).then(|| message.attrs(1).find(NETNSA_NSID))?;
-    nsid.and_then(u32_of)
 }
 
 fn ip_attr(m: &mut Msg<'_>, kind: u16, ip: IpAddr) {

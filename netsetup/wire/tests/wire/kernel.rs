@@ -223,6 +223,32 @@ fn ip_shows_our_links_addresses_and_routes() {
     });
 }
 
+/// The id that this namespace has given to itself.
+fn own_nsid(netns: i32) -> Option<u32> {
+    let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, ROUTE).unwrap();
+    let mut batch = Batch::new(1);
+    rt::get_nsid(&mut batch, netns);
+    rustix::net::send(&socket, batch.bytes(), SendFlags::empty()).unwrap();
+    let mut buffer = [0; 4096];
+    let (len, _) = rustix::net::recv(&socket, &mut buffer[..], RecvFlags::DONTWAIT).unwrap();
+    messages(&buffer[..len]).find_map(|message| rt::read_nsid(&message.unwrap()))
+}
+
+#[test]
+fn ip_shows_the_id_that_we_give_a_namespace() {
+    in_namespace("kernel::ip_shows_the_id_that_we_give_a_namespace", || {
+        let netns = std::fs::File::open("/proc/self/ns/net").unwrap();
+        let netns = std::os::fd::AsRawFd::as_raw_fd(&netns);
+        assert_eq!((own_nsid(netns), run(&["ip", "netns", "list-id"])), (None, String::new()));
+        send(ROUTE, |b| _ = rt::new_nsid(b, netns, 0x7fff_fff0));
+        assert_eq!(run(&["ip", "netns", "list-id"]).trim(), "nsid 2147483632");
+        let mut again = Batch::new(1);
+        rt::new_nsid(&mut again, netns, 7);
+        assert_eq!(refusals(ROUTE, &again), [(1, libc::EEXIST)], "it is given once");
+        assert_eq!(own_nsid(netns), Some(0x7fff_fff0));
+    });
+}
+
 #[test]
 fn an_overlong_message_is_refused() {
     in_namespace("kernel::an_overlong_message_is_refused", || {
