@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::bed::{add, host, netsetup, network, pod, refused};
 use super::call::{host_local, ours, who, with};
-use super::common::{Kind, Ns, ns_del, sh, sh_out, world};
+use super::common::{Kind, Ns, dirs, ns_del, sh, sh_out, world};
 
 const KEEPALIVE: &str = "/proc/sys/net/ipv4/tcp_keepalive_time";
 
@@ -63,6 +63,28 @@ fn chain(plugins: &[Value]) -> Vec<Value> {
     let of_net =
         |plugin: &Value| with(json!({"cniVersion": "1.0.0", "name": "net"}), plugin.clone());
     plugins.iter().map(of_net).collect()
+}
+
+/// What tuning gives an interface is not held against the plugin that made it.
+#[test]
+fn a_list_that_gives_another_address() {
+    world(Kind::User, || {
+        let pod = pod("pod");
+        let list = json!({"cniVersion": "1.0.0", "name": "net", "plugins": [
+            {"type": "bridge", "bridge": "br7", "mtu": 1450,
+             "ipam": {"type": "host-local", "subnet": "10.7.0.0/24"}},
+            {"type": "tuning", "mac": "02:00:00:00:00:77", "mtu": 1400}]});
+        std::fs::write(dirs().conf.join("net.conflist"), list.to_string()).expect("a conflist");
+        add("net --netns /run/netns/pod");
+        netsetup("check net --netns /run/netns/pod");
+        for (change, wrong) in
+            [("mtu 1300", "eth0 mtu 1400"), ("address 02:00:00:00:00:78", "eth0 address")]
+        {
+            pod.sh(&format!("ip link set eth0 {change}"));
+            let said = refused("check net --netns /run/netns/pod", 3);
+            assert!(said.contains(wrong), "{change}: {said}");
+        }
+    });
 }
 
 /// A link that is lent goes home as it came, whatever a part behind it has set.

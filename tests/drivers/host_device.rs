@@ -6,7 +6,7 @@ use super::bed::{
     Life, add, host, left, netsetup, network, plugin, reaches, refused, run, settled,
 };
 use super::common::dump::{assert_same_world, dump};
-use super::common::{Kind, ns_del, sh, sh_out, world};
+use super::common::{Kind, ns_del, sh, sh_any, sh_out, world};
 
 /// A link with an alias of somebody's, up, and its other end in `far`.
 const CABLE: &str = "ip link add card0 type veth peer name card1 netns far && \
@@ -35,10 +35,107 @@ fn from_explain_to_del() {
             changes: &[
                 ("ip -n pod link set eth0 down", "link eth0 up", "it is down"),
                 ("ip -n pod addr flush dev eth0", "address 10.5.0.", "missing"),
+                ("ip -n pod link set eth0 alias mine", CARD, "its alias isn't \"podkeel "),
+                (
+                    "ip -n pod link set eth0 down && ip -n pod link set eth0 name eth9",
+                    CARD,
+                    "it is called eth9 there",
+                ),
+                (
+                    "ip -n pod link set eth0 down && ip -n pod link set eth0 name eth9 alias ''",
+                    CARD,
+                    "missing",
+                ),
             ],
         }
         .run();
     });
+}
+
+const CARD: &str = "link card0 of the host as eth0";
+
+/// Its address stays as it was changed, as all that is changed by hand.
+#[test]
+fn it_comes_home_with_another_address() {
+    world(Kind::User, || {
+        lend();
+        sh("ip -n pod link set eth0 address 02:00:00:00:00:99");
+        let said = refused("check net --netns /run/netns/pod", 3);
+        assert!(said.contains("its MAC address isn't"), "{said}");
+        netsetup("del net --netns /run/netns/pod");
+        is_home();
+    });
+}
+
+/// Nothing of it is as it was but that it is there: it stays, and so does what keeps it.
+#[test]
+fn one_that_is_not_known_again_is_not_lost() {
+    world(Kind::Root, || {
+        lend();
+        sh(
+            "ip -n pod link add veth7 type veth peer name veth8 && ip -n pod link set eth0 down && \
+            ip -n pod link set eth0 name eth9 alias mine address 02:00:00:00:00:99",
+        );
+        for attempt in ["with its pod", "from the pin"] {
+            let said = refused("del net --id pod", 5);
+            assert!(said.contains("cannot bring link card0 of the host home"), "{attempt}: {said}");
+            assert!(
+                said.contains("it may be one of ") && said.contains("eth9"),
+                "{attempt}: {said}"
+            );
+            sh_any("ip netns del pod");
+        }
+        let said = refused("del net --id pod", 5);
+        let hint = said.split_once("if it is: ").expect("a hint").1;
+        let command = hint.split_once(';').expect("a command").0.replace("NAME", "eth9");
+        sh(&command);
+        netsetup("del net --id pod");
+        is_home();
+    });
+}
+
+/// It is gone for good: who says so, by taking the pin away, is believed.
+#[test]
+fn one_that_is_gone_is_missed() {
+    world(Kind::User, || {
+        lend();
+        sh("ip -n pod link del eth0");
+        let said = refused("del net --netns /run/netns/pod", 5);
+        assert!(said.contains("it is neither in the pod nor on the host any more"), "{said}");
+        let hint = said.split_once("for good: ").expect("a hint").1;
+        sh(hint.split_once(';').expect("a command").0);
+        netsetup("del net --netns /run/netns/pod");
+        netsetup("del net --netns /run/netns/pod");
+    });
+}
+
+#[test]
+fn it_comes_home_without_its_pin() {
+    world(Kind::User, || {
+        lend();
+        sh(&format!("umount {}/pins/*", super::common::dirs().run.display()));
+        netsetup("del net --netns /run/netns/pod");
+        is_home();
+    });
+}
+
+/// Lends `card0` to `pod`.
+fn lend() {
+    host();
+    sh(CABLE);
+    network("net", &plugin("host-device", json!({"device": "card0"})));
+    add("net --netns /run/netns/pod");
+}
+
+#[track_caller]
+fn is_home() {
+    let is =
+        sh_out("ip -j link show card0 | jq -r '.[0] | .ifalias, (.flags | index(\"UP\") != null)'");
+    assert_eq!(is, "port 7\ntrue");
+    assert_eq!(
+        sh_out(&format!("ls {}/pins 2>/dev/null | wc -l", super::common::dirs().run.display())),
+        "0"
+    );
 }
 
 #[test]
@@ -142,12 +239,15 @@ fn its_settings_come_home_too() {
         host();
         sh(CABLE);
         let list = json!({"cniVersion": "1.0.0", "name": "net", "plugins": [
-            plugin("host-device", json!({"device": "card0"})), {"type": "tuning", "mtu": 1400}]});
+            plugin("host-device", json!({"device": "card0"})), {"type": "tuning", "mtu": 1400, "mac": "02:00:00:00:00:77"}]});
         let file = super::common::dirs().conf.join("net.conflist");
         std::fs::write(file, list.to_string()).expect("a conflist");
+        let before = sh_out("ip -j link show card0 | jq -r '.[0] | .mtu, .address' | xargs");
         add("net --netns /run/netns/pod");
-        assert_eq!(sh_out("ip -n pod -j link show eth0 | jq '.[0].mtu'"), "1400");
+        let of = |link| sh_out(&format!("ip {link} | jq -r '.[0] | .mtu, .address' | xargs"));
+        assert_eq!(of("-n pod -j link show eth0"), "1400 02:00:00:00:00:77");
+        netsetup("check net --netns /run/netns/pod");
         netsetup("del net --netns /run/netns/pod");
-        assert_eq!(sh_out("ip -j link show card0 | jq '.[0].mtu'"), "1500");
+        assert_eq!(of("-j link show card0"), before);
     });
 }

@@ -40,6 +40,7 @@ impl fmt::Display for Found {
 /// Finds every step of a plan.
 pub fn check(world: &mut World, plan: &Plan) -> Result<Vec<(Step, Found)>> {
     let mut found = Vec::new();
+    let plan = &plan.clone().overruled_by(&plan.steps);
     for i in plan.order() {
         let step = &plan.steps[i];
         // Said once, and heard or not: nothing of it is there.

@@ -1,6 +1,6 @@
 //! find, of links by themselves and of links that are lent.
 
-use podkeel_wire::rt::Neigh;
+use podkeel_wire::rt::{LinkInfo, Neigh};
 
 use super::device::{Device, DeviceKind, Lent};
 use super::find::{Found, of_list};
@@ -48,11 +48,21 @@ pub(super) fn find_device(world: &mut World, step: &Step, device: &Device) -> Re
 }
 
 pub(super) fn find_lent(world: &mut World, lent: &Lent) -> Result<Found> {
-    let Some(link) = world.rtnl(Side::Pod)?.link(&lent.to)? else { return Ok(Found::Absent) };
-    match world.mark.is(link.alias.as_deref()) {
-        true => Ok(Found::Same),
-        false => Ok(Found::Differs(format!("its alias isn't {:?}", world.mark.to_string()))),
+    let mark = world.mark.clone();
+    let pod = world.rtnl(Side::Pod)?;
+    let Some(link) = pod.link(&lent.to)? else {
+        let renamed = pod.links()?.into_iter().find(|link| mark.is(link.alias.as_deref()));
+        let called = |link: LinkInfo| Found::Differs(format!("it is called {} there", link.name));
+        return Ok(renamed.map_or(Found::Absent, called));
+    };
+    let mut wrong = Vec::new();
+    if !mark.is(link.alias.as_deref()) {
+        wrong.push(format!("its alias isn't {:?}", mark.to_string()));
     }
+    if let Some(mac) = lent.mac.filter(|mac| link.mac != Some(mac.0)) {
+        wrong.push(format!("its MAC address isn't {mac}"));
+    }
+    Ok(of_list(wrong))
 }
 
 pub(super) fn find_pin(world: &World, pin: &Object) -> Result<Found> {

@@ -23,8 +23,10 @@ mod make_device;
 mod make_nft;
 mod make_veth;
 mod object;
+mod overruled;
 mod undo;
 mod undo_device;
+mod undo_lent;
 mod world;
 
 use std::fmt;
@@ -36,7 +38,8 @@ pub use find::{Found, check};
 pub use make::{Part, Stopped, apply};
 pub use object::{Bridge, LinkAttr, Object, RouteAttrs, Side, Veth};
 pub use undo::{drop_bridge, drop_elems, drop_ruleset, is_empty, is_our_table, is_veth_of, undo};
-pub use undo_device::{drop_device, send_home};
+pub use undo_device::drop_device;
+pub use undo_lent::send_home;
 pub use world::{Pod, World};
 
 use crate::error::{Error, Kind};

@@ -14,7 +14,7 @@ use crate::conf::{self, Ipam, Network, Plugin};
 use crate::error::{Error, Kind, Result};
 use crate::ipam::{self, host_local};
 use crate::kernel::{Netns, Nft, Rtnl};
-use crate::plan::{self, Lent, LinkAttr, Object, Plan, Pod, Side};
+use crate::plan::{self, Lent, LinkAttr, Object, Plan, Pod, Side, Step};
 use crate::record::{self, Attachment, Id, Read, boot_id, kept};
 use crate::request::names::check_ifname;
 use crate::result::CniResult;
@@ -101,7 +101,7 @@ pub fn check_part(context: &Context, id: &Id, netns: &Path, told: &CniResult) ->
         .filter_map(Read::whole)
         .filter(|a| a.id.ifname == id.ifname && a.id != *id)
         .collect();
-    let adapt = |plan: &mut Plan| overruled(plan, &id.ifname, &siblings);
+    let adapt = |plan: &mut Plan| overruled(plan, &siblings);
     match check::check_but(context, id, &adapt) {
         Ok(checked) => {
             let wrong = checked.steps.iter().find(|(_, found)| *found != crate::plan::Found::Same);
@@ -120,48 +120,18 @@ pub fn check_part(context: &Context, id: &Id, netns: &Path, told: &CniResult) ->
 }
 
 /// What later plugins of the chain changed of an interface is theirs to check.
-fn overruled(plan: &mut Plan, ifname: &str, later: &[Attachment]) {
-    let theirs: Vec<&Object> = later
-        .iter()
-        .flat_map(|a| &a.plan.steps)
-        .filter(|s| s.at == Side::Pod)
-        .map(|s| &s.what)
-        .collect();
-    let set = |wanted: LinkAttr| {
-        theirs.iter().find_map(|object| match object {
-            Object::LinkAttr { link, attr, value } if link == ifname && *attr == wanted => {
-                Some(value)
-            }
-            _ => None,
-        })
-    };
-    for step in &mut plan.steps {
-        let mac = set(LinkAttr::Mac).and_then(|text| text.parse().ok());
-        let (its_mac, its_mtu) = match &mut step.what {
-            Object::Veth(veth) => (Some(&mut veth.peer_mac), &mut veth.mtu),
-            Object::Device(device) if step.at == Side::Pod => {
-                (device.mac.as_mut(), &mut device.mtu)
-            }
-            _ => continue,
-        };
-        if let Some((its, mac)) = its_mac.zip(mac) {
-            *its = mac;
-        }
-        if set(LinkAttr::Mtu).is_some() {
-            *its_mtu = None;
-        }
+fn overruled(plan: &mut Plan, later: &[Attachment]) {
+    let theirs = || later.iter().flat_map(|attachment| &attachment.plan.steps);
+    *plan = std::mem::take(plan).overruled_by(theirs());
+    let sysctls: Vec<_> = theirs().filter_map(sysctl_in_pod).collect();
+    plan.steps.retain(|step| sysctl_in_pod(step).is_none_or(|path| !sysctls.contains(&path)));
+}
+
+fn sysctl_in_pod(step: &Step) -> Option<&[String]> {
+    match &step.what {
+        Object::Sysctl { path, .. } if step.at == Side::Pod => Some(path),
+        _ => None,
     }
-    let sysctls: Vec<&[String]> = theirs
-        .iter()
-        .filter_map(|object| match object {
-            Object::Sysctl { path, .. } => Some(&path[..]),
-            _ => None,
-        })
-        .collect();
-    plan.steps.retain(|step| match &step.what {
-        Object::Sysctl { path, .. } if step.at == Side::Pod => !sysctls.contains(&&path[..]),
-        _ => true,
-    });
 }
 
 /// Interface and addresses of a result, as they are in the pod.

@@ -1,0 +1,37 @@
+//! What tuning sets of an interface is no longer what made the interface has given it: the
+//! setting is checked, and not what was before.
+
+use super::object::{LinkAttr, Object, Side};
+use super::{Plan, Step};
+
+impl Plan {
+    /// The plan as it is to be found when these steps, its own or another plan's, came after
+    /// those that made the links of the pod.
+    pub fn overruled_by<'a>(mut self, later: impl IntoIterator<Item = &'a Step>) -> Plan {
+        for step in later.into_iter().filter(|step| step.at == Side::Pod) {
+            if let Object::LinkAttr { link, attr, value } = &step.what {
+                self.steps.iter_mut().for_each(|made| overrule(made, link, *attr, value));
+            }
+        }
+        self
+    }
+}
+
+fn overrule(made: &mut Step, of: &str, attr: LinkAttr, value: &str) {
+    let (name, mac, mtu) = match &mut made.what {
+        Object::Veth(veth) => (&veth.peer, Some(&mut veth.peer_mac), Some(&mut veth.mtu)),
+        Object::Device(device) if made.at == Side::Pod => {
+            (&device.name, device.mac.as_mut(), Some(&mut device.mtu))
+        }
+        Object::Lent(lent) => (&lent.to, lent.mac.as_mut(), None),
+        _ => return,
+    };
+    if name != of {
+        return;
+    }
+    match (attr, value.parse()) {
+        (LinkAttr::Mac, Ok(value)) => mac.into_iter().for_each(|mac| *mac = value),
+        (LinkAttr::Mtu, _) => mtu.into_iter().for_each(|mtu| *mtu = None),
+        _ => {}
+    }
+}
