@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::bed::{Life, add, host, netsetup, network, plugin, pod, refused};
-use super::common::{Kind, sh_out, world};
+use super::bed::{Life, NETSETUP, add, host, netsetup, network, plugin, pod, refused};
+use super::common::{Kind, scratch, sh, sh_out, world};
 
 #[test]
 fn from_explain_to_del() {
@@ -79,6 +79,45 @@ fn without_owner_it_is_roots() {
         assert!(!data.contains("user") && !data.contains("group"), "{data}");
         netsetup("check net --netns /run/netns/pod");
         netsetup("del net --netns /run/netns/pod");
+    });
+}
+
+/// Without SELinux: the kernel's answer to the one write of its kind is made up. Who took the
+/// context makes the tap and nothing else, and is not netsetup itself.
+#[test]
+fn a_context_is_taken_by_a_process_that_ends() {
+    world(Kind::User, || {
+        let pod = pod("pod");
+        let context = "system_u:system_r:container_t:s0";
+        network("net", &json!({"type": "tap", "selinuxContext": context}));
+        let log = scratch().join("strace");
+        sh(&format!(
+            "strace -f -o {} -e trace=pwrite64,ioctl,sendto,sendmsg,exit_group \
+             -e inject=pwrite64:retval={} {NETSETUP} add net --netns /run/netns/pod",
+            log.display(),
+            context.len()
+        ));
+        let log = std::fs::read_to_string(log).expect("strace's log");
+        let of = |call: &str| -> Vec<(&str, &str)> {
+            let lines = log.lines().filter_map(|line| line.split_once(' '));
+            lines.filter(|(_, rest)| rest.trim_start().starts_with(call)).collect()
+        };
+        let taken = of("pwrite64(");
+        let [(who, call)] = taken[..] else { panic!("one write: {log}") };
+        assert!(call.contains(context) && call.contains(", 0) = "), "{call}");
+        let ioctls = of("ioctl(");
+        let tap =
+            |word: &str| ioctls.iter().find(|(_, call)| call.contains(word)).map(|(pid, _)| *pid);
+        assert_eq!((tap("TUNSETIFF"), tap("TUNSETPERSIST")), (Some(who), Some(who)), "{log}");
+        let netlink = [of("sendto("), of("sendmsg(")].concat();
+        assert!(!netlink.is_empty() && netlink.iter().all(|(pid, _)| *pid != who), "{log}");
+        assert_eq!(
+            pod.sh_out("ip -d -j link show eth0 | jq -r '.[0].linkinfo.info_data.type'"),
+            "tap"
+        );
+        netsetup("check net --netns /run/netns/pod");
+        netsetup("del net --netns /run/netns/pod");
+        assert_eq!(pod.sh_out("ip -br link | wc -l"), "1");
     });
 }
 

@@ -107,15 +107,8 @@ pub(super) fn apart<J: Job>(keep: &[BorrowedFd<'_>], job: J) -> Result<Leaving, 
 pub(super) struct Leaving(libc::pid_t);
 
 impl Drop for Leaving {
-    /// Waits for a child that sends no signal when it ends: __WALL, waitpid(2).
     fn drop(&mut self) {
-        loop {
-            // SAFETY: the status is not asked for: no memory is written to.
-            let waited = unsafe { libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL) };
-            if waited == self.0 || last_error() != Errno::INTR {
-                return;
-            }
-        }
+        let _ = wait(self.0);
     }
 }
 
@@ -168,6 +161,50 @@ extern "C" fn stay<J: Job>(asked: *mut libc::c_void) -> libc::c_int {
     job(files);
     // SAFETY: _exit has no preconditions and never returns.
     unsafe { libc::_exit(0) }
+}
+
+/// A child that goes on in a copy of this process, and whose end is no signal.
+fn fork() -> Result<libc::pid_t, Errno> {
+    // SAFETY: clone without CLONE_VM and with a null stack is fork. The child sees locks
+    // of other threads as they were; it takes none, as it calls the kernel alone.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
+    if pid < 0 { Err(last_error()) } else { Ok(pid as libc::pid_t) }
+}
+
+/// Runs `job` in a copy of this process, with one thread and memory of its own, waits for
+/// its end, and returns the answer. `job` makes system calls and nothing else, as in [`apart`].
+///
+/// # Errors
+/// EAGAIN, ENOMEM: no process could be made. EPIPE: it ended without an answer.
+pub(super) fn in_copy<const N: usize>(
+    job: impl FnOnce() -> [[u8; 4]; N],
+) -> Result<[[u8; 4]; N], Errno> {
+    let pipe = std::io::pipe();
+    let (ours, theirs) = pipe.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    let pid = fork()?;
+    if pid == 0 {
+        let _ = rustix::io::write(&theirs, job().as_flattened());
+        // SAFETY: _exit has no preconditions and never returns.
+        unsafe { libc::_exit(0) }
+    }
+    drop(theirs);
+    let mut answer = [[0; 4]; N];
+    let read = rustix::io::retry_on_intr(|| rustix::io::read(&ours, answer.as_flattened_mut()));
+    wait(pid)?;
+    if read? == N * 4 { Ok(answer) } else { Err(Errno::PIPE) }
+}
+
+/// Waits for a child that sends no signal when it ends: __WALL, waitpid(2).
+fn wait(pid: libc::pid_t) -> Result<(), Errno> {
+    loop {
+        // SAFETY: the status is not asked for: no memory is written to.
+        let waited = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
+        match last_error() {
+            _ if waited == pid => return Ok(()),
+            Errno::INTR => {}
+            error => return Err(error),
+        }
+    }
 }
 
 /// Numbers of descriptors for [`close_but`].

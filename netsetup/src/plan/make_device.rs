@@ -21,16 +21,10 @@ use crate::pins::Pin;
 pub(super) fn make_device(world: &mut World, step: &Step, device: &Device) -> Result<()> {
     let what = || format!("add {step}");
     match &device.kind {
-        DeviceKind::Tap(tap) => {
-            let kept = make_tap(world, device, tap)?;
-            name(world, step, device, &what)?;
-            kept.keep()
-        }
-        _ => {
-            bear(world, step, device, &what)?;
-            name(world, step, device, &what)
-        }
+        DeviceKind::Tap(tap) => make_tap(world, device, tap)?,
+        _ => bear(world, step, device, &what)?,
     }
+    name(world, step, device, &what)
 }
 
 /// Where no message but one makes it, of the namespace that its parent is in.
@@ -119,7 +113,7 @@ fn name(world: &mut World, step: &Step, device: &Device, what: &dyn Fn() -> Stri
     Ok(())
 }
 
-fn make_tap(world: &mut World, device: &Device, tap: &Tap) -> Result<tap::Tap> {
+fn make_tap(world: &mut World, device: &Device, tap: &Tap) -> Result<()> {
     debug_assert!(device.parent.is_none());
     let unnamed = world.mark.unnamed();
     let settings = Settings {
@@ -129,7 +123,7 @@ fn make_tap(world: &mut World, device: &Device, tap: &Tap) -> Result<tap::Tap> {
         selinux: tap.selinux.as_deref(),
     };
     match &world.pod {
-        Some(pod) => pod.netns.visit(|| tap::Tap::make(&unnamed, settings)),
+        Some(pod) => pod.netns.visit(|| tap::make(&unnamed, settings)),
         None => Err(no_pod(&format!("make tap {}", device.name))),
     }
 }
