@@ -195,7 +195,9 @@ pub fn failure(name: &str) -> Failure {
         "connect" => With(&[ECONNREFUSED]),
         "listen" => With(&[EADDRINUSE]),
         "getsockname" | "getpeername" => With(&[ENOBUFS]),
-        "getsockopt" | "setsockopt" => With(&[ENOPROTOOPT]),
+        // A kernel that doesn't know an option (ENOPROTOOPT) knows it at no other call either.
+        "getsockopt" => With(&[ENOBUFS]),
+        "setsockopt" => With(&[ENOPROTOOPT]),
         "poll" | "ppoll" | "select" | "pselect6" | "epoll_wait" | "epoll_pwait" => With(&[ENOMEM]),
         "epoll_ctl" => With(&[ENOSPC]),
         "mount" | "umount2" | "move_mount" | "fsopen" | "fsconfig" | "fsmount" => {

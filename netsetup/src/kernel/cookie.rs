@@ -35,7 +35,7 @@ const TRIES: u32 = 10;
 /// # Errors
 /// Before Linux 5.14: EPERM without CAP_NET_ADMIN in there.
 pub(super) fn cookie(netns: BorrowedFd<'_>, inside: &mut Rtnl) -> Result<u64> {
-    match inside.socket.netns_cookie() {
+    match inside.socket.netns_cookie()? {
         Some(cookie) => Ok(cookie),
         None => number(netns, inside).map(u64::from),
     }

@@ -108,8 +108,11 @@ impl Socket {
     }
 
     /// The cookie of the namespace that this socket belongs to; `None` before Linux 5.14.
-    pub(super) fn netns_cookie(&self) -> Option<u64> {
-        sys::netns_cookie(self.fd.as_fd()).ok()
+    pub(super) fn netns_cookie(&self) -> Result<Option<u64>> {
+        match sys::netns_cookie(self.fd.as_fd()) {
+            Err(Errno::NOPROTOOPT) => Ok(None),
+            other => other.map(Some).ctx(|| "ask for the cookie of a network namespace".into()),
+        }
     }
 
     /// A batch whose sequence numbers follow on from the last.
