@@ -11,7 +11,7 @@ fn from_explain_to_del() {
         needs("macvlan");
         Life {
             setup: "true",
-            plugin: plugin("macvlan", json!({"bcqueuelen": 77})),
+            plugin: plugin("macvlan", json!({})),
             explained: "
                 PHASE HOLD WHERE WHAT
                 close own host lease 10.5.0.3 for pod/eth0
@@ -46,6 +46,39 @@ fn from_explain_to_del() {
             ],
         }
         .run();
+    });
+}
+
+/// How many broadcasts wait is set, or refused by kernels that don't know how (before 5.11).
+#[test]
+fn a_queue_is_as_long_as_asked_or_refused() {
+    world(Kind::User, || {
+        needs("macvlan");
+        let [pod, _] = host();
+        network("net", &plugin("macvlan", json!({"bcqueuelen": 77})));
+        let knows = sh_out(
+            "ip link add link up0 name probe type macvlan && \
+            ip -d -j link show probe | jq '.[0].linkinfo.info_data.bcqueuelen'; ip link del probe",
+        );
+        if knows == "null" {
+            let said = refused("add net --netns /run/netns/pod", 7);
+            assert!(
+                said.contains("can't set how many broadcasts wait") && said.contains("5.11"),
+                "{said}"
+            );
+            assert_eq!(pod.sh_out("ip -br link | wc -l"), "1");
+            netsetup("del net --netns /run/netns/pod");
+            return println!(
+                "this kernel can't set it; that it is set is tested on 6.12, in the VM"
+            );
+        }
+        add("net --netns /run/netns/pod");
+        let data = ".[0].linkinfo.info_data.bcqueuelen";
+        assert_eq!(pod.sh_out(&format!("ip -d -j link show eth0 | jq {data}")), "77");
+        netsetup("check net --netns /run/netns/pod");
+        pod.sh("ip link set eth0 type macvlan bcqueuelen 78");
+        let said = refused("check net --netns /run/netns/pod", 3);
+        assert!(said.contains("its settings are others"), "{said}");
     });
 }
 

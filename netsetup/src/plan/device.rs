@@ -152,7 +152,7 @@ impl Device {
         let is = link.device?;
         let same = match (&self.kind, is) {
             (DeviceKind::Macvlan { mode, queue }, rt::Device::Macvlan { mode: is, queue: has }) => {
-                mode.number() == is && (queue.is_none() || has.is_none() || *queue == has)
+                mode.number() == is && (queue.is_none() || *queue == has)
             }
             (DeviceKind::Tap(tap), rt::Device::Tun { owner, group, multi_queue }) => {
                 (tap.owner, tap.group, tap.multi_queue) == (owner, group, multi_queue)

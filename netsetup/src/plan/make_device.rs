@@ -94,6 +94,7 @@ fn name(world: &mut World, step: &Step, device: &Device, what: &dyn Fn() -> Stri
     };
     let gone = || Error::new(Kind::Failed, what(), "it vanished");
     let born: LinkInfo = rtnl.link(&unnamed)?.ok_or_else(gone)?;
+    takes_its_queue(device, &born, what)?;
     let is_tap = matches!(device.kind, DeviceKind::Tap(_));
     let mut batch = rtnl.socket.batch();
     let named = Link {
@@ -111,6 +112,19 @@ fn name(world: &mut World, step: &Step, device: &Device, what: &dyn Fn() -> Stri
     }
     rtnl.learn(&device.name, born.index);
     Ok(())
+}
+
+/// Before Linux 5.11 the kernel passes over what it is told of a macvlan's queue.
+fn takes_its_queue(device: &Device, born: &LinkInfo, what: &dyn Fn() -> String) -> Result<()> {
+    let asked = matches!(device.kind, DeviceKind::Macvlan { queue: Some(_), .. });
+    match born.device {
+        Some(rt::Device::Macvlan { queue: None, .. }) if asked => {
+            let why = "this kernel can't set how many broadcasts wait for a macvlan";
+            let hint = "leave bcqueuelen out: it takes Linux 5.11";
+            Err(Error::new(Kind::Unsupported, what(), why).hint(hint))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn make_tap(world: &mut World, device: &Device, tap: &Tap) -> Result<()> {
