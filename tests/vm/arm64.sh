@@ -136,6 +136,130 @@ a_pod_on_a_bridge() {
 # Who has said all hears nothing more.
 ask() { sleep 2 | timeout 2 nc 10.89.0.1 8080 2>/run/refused | grep .; }
 
+# Each kind of link: two pods, `one` and `two`, of a network each, reach one another; what is changed
+# is missed by check, and nothing is left of them.
+list() { # NAME ADDRESS KEYS MORE-PLUGINS
+    mkdir -p /etc/podkeel/net.d
+    echo "{\"cniVersion\": \"1.0.0\", \"name\": \"$1\", \"plugins\": [{$3, \"ipam\": {\"type\": \"static\",
+        \"addresses\": [{\"address\": \"$2/24\"}]}}$4]}" >"/etc/podkeel/net.d/$1.conflist"
+}
+attach() {
+    netsetup ns add "$1"
+    netsetup add "$1" --netns "/run/netns/$1" >/run/result
+    netsetup check "$1" --netns "/run/netns/$1"
+}
+detach() {
+    netsetup del "$1" --netns "/run/netns/$1"
+    netsetup ns delete "$1"
+}
+at() { pod=$1; shift; nsenter --net="/run/netns/$pod" "$@"; }
+links() { ip link | sed -n 's/^[0-9]*: \([^:@]*\).*/\1/p'; }
+meet() { # KEYS-OF-ONE KEYS-OF-TWO MORE-PLUGINS WORDS-FOR-PING
+    before=$(links)
+    list one 10.5.0.1 "$1" "$3"
+    list two 10.5.0.2 "$2" "$3"
+    attach one
+    attach two
+    soon at one ping -c 1 -W 1 $4 10.5.0.2
+}
+part() {
+    at one ip link set eth0 down
+    netsetup check one --netns /run/netns/one >/run/checked && return 1
+    grep -q 'link eth0 up.*it is down' /run/checked
+    detach one
+    detach two
+    is "$(links)" "$before"
+}
+# The kernel calls the other end veth0.
+cable() { ip link add up0 type veth; ip link set up0 up; ip link set veth0 up; }
+
+macvlan_pods_meet() {
+    cable
+    meet '"type": "macvlan", "master": "up0"' '"type": "macvlan", "master": "up0"'
+    part
+    ip link del up0
+}
+ipvlan_pods_meet() {
+    cable
+    meet '"type": "ipvlan", "master": "up0"' '"type": "ipvlan", "master": "up0"'
+    part
+    ip link del up0
+}
+vlan_pods_meet() {
+    cable
+    meet '"type": "vlan", "master": "up0", "vlanId": 100' '"type": "vlan", "master": "veth0", "vlanId": 100'
+    part
+    ip link del up0
+}
+pods_meet_on_a_vlan_that_is_made() {
+    cable
+    meet '"type": "macvlan", "master": "up0.100"' '"type": "macvlan", "master": "veth0.100"'
+    links | grep -q '^up0.100$'
+    part
+    ip link del up0
+}
+pods_meet_in_a_vrf() {
+    cable
+    meet '"type": "macvlan", "master": "up0"' '"type": "macvlan", "master": "up0"' \
+        ', {"type": "vrf", "vrfname": "blue"}' '-I blue'
+    part
+    ip link del up0
+}
+pods_meet_on_a_bond() {
+    ip link add p1 type veth
+    ip link add p2 type veth
+    ip link set veth0 up
+    ip link set veth1 up
+    on='"type": "macvlan", "master": "bond7",
+        "bond": {"links": ["p1", "p2"], "mode": "active-backup", "miimon": 100}'
+    meet "$on" "$on"
+    grep -q '^active-backup' /sys/class/net/bond7/bonding/mode
+    is "$(cat /sys/class/net/bond7/bonding/slaves)" 'p1 p2'
+    part
+    ip link del p1
+    ip link del p2
+}
+a_dummy_has_its_address() {
+    before=$(links)
+    list one 10.5.0.1 '"type": "dummy"'
+    list two 10.5.0.2 '"type": "dummy"'
+    attach one
+    attach two
+    at one ping -c 1 -W 5 10.5.0.1
+    at one ping -c 1 -W 1 10.5.0.2 && return 1
+    part
+}
+a_tap_is_there() {
+    before=$(links)
+    list one 10.5.0.1 '"type": "tap"'
+    list two 10.5.0.2 '"type": "tap", "multiQueue": true'
+    attach one
+    attach two
+    part
+}
+a_lent_link_comes_home() {
+    cable
+    before=$(links | sort)
+    list one 10.5.0.1 '"type": "host-device", "device": "up0"'
+    list two 10.5.0.2 '"type": "host-device", "device": "veth0"'
+    attach one
+    attach two
+    soon at one ping -c 1 -W 1 10.5.0.2
+    detach one
+    detach two
+    is "$(links | sort)" "$before"
+    ip link del up0
+}
+pods_of_one_vlan_of_a_bridge_meet() {
+    on='"type": "bridge", "bridge": "br7", "preserveDefaultVlan": false'
+    list three 10.5.0.3 "$on, \"vlan\": 200"
+    meet "$on, \"vlan\": 100" "$on, \"vlan\": 100"
+    attach three
+    at one ping -c 1 -W 1 10.5.0.3 && return 1
+    detach three
+    part
+}
+
 # A base, and what joins it: before the C library starts (shim/start), and the whole way.
 join="--net=container:base --ipc=container:base --pid=container:base"
 namespaces='for kind in net ipc pid; do readlink /proc/PID/ns/$kind; done'
@@ -183,4 +307,14 @@ try passes_signals_on
 try reaps_as_an_init
 try waits_and_kills
 try a_pod_on_a_bridge
+try macvlan_pods_meet
+try ipvlan_pods_meet
+try vlan_pods_meet
+try pods_meet_on_a_vlan_that_is_made
+try pods_meet_in_a_vrf
+try pods_meet_on_a_bond
+try a_dummy_has_its_address
+try a_tap_is_there
+try a_lent_link_comes_home
+try pods_of_one_vlan_of_a_bridge_meet
 try joins_a_base
