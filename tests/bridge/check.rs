@@ -31,7 +31,7 @@ const CHANGES: &[(&str, &[Named])] = &[
     ("ip link set VETH type bridge_slave hairpin off", &[("host", "veth VETH", "hairpin is off")]),
     ("ip link set VETH type bridge_slave isolated on", &[("host", "veth VETH", "isolated is on")]),
     (
-        "ip -n pod link set eth0 name eth7",
+        "ip -n pod link set eth0 down && ip -n pod link set eth0 name eth7",
         &[
             ("host", "veth VETH", "its peer eth0 is missing"),
             ("pod", "link eth0 up", "missing"),
@@ -82,8 +82,8 @@ const CHANGES: &[(&str, &[Named])] = &[
         &[("host", "sysctl net.ipv6.conf.podkeel-dual.accept_ra=0", "it is 1")],
     ),
     (
-        "ip netns exec pod sysctl -qw net.core.somaxconn=9",
-        &[("pod", "sysctl net.core.somaxconn=77", "it is 9")],
+        "ip netns exec pod sysctl -qw net.ipv4.tcp_keepalive_time=9",
+        &[("pod", "sysctl net.ipv4.tcp_keepalive_time=77", "it is 9")],
     ),
     (
         "nft delete element inet podkeel ports4 '{ tcp . 8080 }'",
@@ -127,7 +127,7 @@ const CHANGES: &[(&str, &[Named])] = &[
 ];
 
 const NAME: &str = "dual --netns /run/netns/pod";
-const FLAGS: &str = "-p 8080:80 --sysctl net.core.somaxconn=77 --ip 10.90.0.9 \
+const FLAGS: &str = "-p 8080:80 --sysctl net.ipv4.tcp_keepalive_time=77 --ip 10.90.0.9 \
      --ip fd70:6f64:6b65:1::9";
 
 /// What check finds wrong, as where, object and state.
@@ -181,7 +181,7 @@ fn whatever_is_changed_by_hand_is_named_and_del_copes() {
         add(NAME);
         netsetup(&format!("del {NAME}"));
         let before = dump(&all);
-        let somaxconn = sh_out("ip netns exec pod cat /proc/sys/net/core/somaxconn");
+        let keepalive = sh_out("ip netns exec pod cat /proc/sys/net/ipv4/tcp_keepalive_time");
         for (command, expected) in CHANGES {
             add(&format!("{NAME} {FLAGS}"));
             change(command, expected);
@@ -191,7 +191,7 @@ fn whatever_is_changed_by_hand_is_named_and_del_copes() {
                 "nft delete table inet podkeel; rm -f $PODKEEL_LEASE_DIR/dual/10.90.0.*; \
                     ip -n pod link del eth0; ip link del podkeel-dual",
             );
-            sh(&format!("ip netns exec pod sysctl -qw net.core.somaxconn={somaxconn}"));
+            sh(&format!("ip netns exec pod sysctl -qw net.ipv4.tcp_keepalive_time={keepalive}"));
             sh(
                 "cd /proc/sys/net && echo 1 >ipv4/ip_forward && echo 1 >ipv6/conf/all/forwarding && \
                 ip -n pod link set lo up",

@@ -46,7 +46,7 @@ build  own     pod    address 10.89.0.2/16 dev eth0
 build  ensure  pod    link lo up
 build  own     pod    link eth0 up
 build  own     pod    route default via 10.89.0.1 dev eth0
-build  borrow  pod    sysctl net.core.somaxconn=77
+build  borrow  pod    sysctl net.ipv4.tcp_keepalive_time=77
 build  ensure  pod    neighbours of eth0 told of it
 open   own     host   masquerade of 10.89.0.2
 open   own     host   port 0.0.0.0:8080/tcp to 10.89.0.2:80
@@ -88,8 +88,7 @@ fn explain_tells_the_plan_and_changes_nothing() {
         super::bed::network("dual", super::bed::DUAL);
         let all = [ns_add("a"), neighbour("far", 0).ns];
         let before = dump(&all);
-        let built_in =
-            "explain bridge --netns /run/netns/a -p 8080:80 --sysctl net.core.somaxconn=77";
+        let built_in = "explain bridge --netns /run/netns/a -p 8080:80 --sysctl net.ipv4.tcp_keepalive_time=77";
         let dual = "explain dual --netns /run/netns/a --id web --ifname net1 --ip 10.90.0.9 \
                     -p [::]:8080:80 -p 198.18.0.1:8080:53/udp";
         let conf = dirs().conf.display().to_string();

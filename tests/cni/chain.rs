@@ -21,7 +21,9 @@ fn list(version: &str) -> Vec<Value> {
         plugin(
             json!({"type": "tuning", "mtu": 1300, "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}}),
         ),
-        plugin(json!({"type": "tuning", "promisc": true, "sysctl": {"net.core.somaxconn": "77"}})),
+        plugin(
+            json!({"type": "tuning", "promisc": true, "sysctl": {"net.ipv4.tcp_keepalive_time": "77"}}),
+        ),
     ]
 }
 
@@ -30,8 +32,8 @@ fn each_part_makes_and_takes_what_is_its_own() {
     world(Kind::User, || {
         let (far, pod, plugins) = (neighbour("far", 0), ns_add("a"), ours());
         let link = || pod.sh_out("ip -d link show eth0");
-        let somaxconn = || pod.sh_out("cat /proc/sys/net/core/somaxconn");
-        let before = somaxconn();
+        let keepalive = || pod.sh_out("cat /proc/sys/net/ipv4/tcp_keepalive_time");
+        let before = keepalive();
         for version in ["0.3.1", "1.0.0", "1.1.0"] {
             let list = list(version);
             let result = plugins.chain("ADD", &who("a"), &list, &Value::Null);
@@ -42,7 +44,7 @@ fn each_part_makes_and_takes_what_is_its_own() {
             assert_eq!(answer.peer.ip(), far.v4);
             drop(server);
             assert!(link().contains("mtu 1300") && link().contains("PROMISC"), "{}", link());
-            assert_eq!(somaxconn(), "77");
+            assert_eq!(keepalive(), "77");
             if version != "0.3.1" {
                 plugins.chain("CHECK", &who("a"), &list, &result);
             }
@@ -56,7 +58,7 @@ fn each_part_makes_and_takes_what_is_its_own() {
             // tuning alone: all that it borrowed is back.
             plugins.ok("DEL", &who("a"), &list[3]);
             assert!(link().contains("mtu 1500") && !link().contains("PROMISC"), "{}", link());
-            assert_eq!(somaxconn(), before);
+            assert_eq!(keepalive(), before);
             // portmap alone: the port is closed, the pod is still there.
             plugins.ok("DEL", &who("a"), &list[1]);
             assert!(tcp(&far.ns, (far.host_v4, 8080).into(), WITHIN).is_err());

@@ -106,6 +106,27 @@ fn the_cookie_tells_a_namespace_with_a_reused_number() {
     });
 }
 
+/// The kernel gives its inode number to another one at once.
+#[test]
+fn a_later_one_with_its_number_is_another() {
+    world(Kind::User, || {
+        for _ in 0..20 {
+            let id = Pod::new().ns(NsKind::Net).id();
+            for _ in 0..20 {
+                let pod = Pod::new();
+                let later = pod.ns(NsKind::Net);
+                if later.inode == id.inode {
+                    assert!(later.id().is(&later.id()) && !later.id().is(&id));
+                    return;
+                }
+                drop((pod, later));
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        }
+        panic!("the kernel gives no number out again");
+    });
+}
+
 #[test]
 fn whose_it_is_says_the_file() {
     world(Kind::User, || {

@@ -78,6 +78,7 @@ const TOOLS: &[&str] = &[
     "stty",
     "sysctl",
     "tail",
+    "tcpdump",
     "tee",
     "test",
     "timeout",
