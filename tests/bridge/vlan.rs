@@ -2,7 +2,7 @@
 //!
 //! Linux has them with CONFIG_BRIDGE_VLAN_FILTERING. Where it is missing, that is said, and
 //! that is all that is tested there: packets are a matter of a kernel that has it, as
-//! Debian's 5.10 and 6.12 in the VM.
+//! Debian's 5.10 and 6.12 do, which tests/vm boots.
 
 use super::bed::{Pod, at, netsetup, network, pod, refused};
 use super::common::traffic::{NEVER, SOON, tcp, tcp_server};

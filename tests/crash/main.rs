@@ -14,7 +14,7 @@
 //! macvlan, host-device, vxlan: add and del of the first and last pod, at every twelfth point
 //! a list with a plugin of others, which dies with netsetup: the same
 //! ptp, tap: the same at every fifteenth
-//! vlan on a vlan of a bond, in a routing domain: killed at some points of add, in the VM
+//! vlan on a vlan of a bond, in a routing domain: killed at some points of add, on Linux 6.12
 //! ```
 //!
 //! No exception is made when worlds are compared: forwarding is on beforehand, and what
@@ -179,7 +179,7 @@ fn tap() {
 /// Everything that is shared and made on demand at once: a bond, a vlan on it, a routing
 /// domain in the pod; and the pod's own vlan on top.
 #[test]
-#[ignore = "needs bond, vlan and vrf: run in the VM"]
+#[ignore = "needs bond, vlan and vrf: tests/vm runs it on Linux 6.12"]
 fn vm_vlan_of_a_bond_in_a_vrf() {
     let host = "ip link add cable0 type veth peer name far0 && \
         ip link add cable1 type veth peer name far1 && ip link set far0 up && ip link set far1 up";
@@ -191,14 +191,14 @@ fn vm_vlan_of_a_bond_in_a_vrf() {
 }
 
 #[test]
-#[ignore = "needs ipvlan: run in the VM"]
+#[ignore = "needs ipvlan: tests/vm runs it on Linux 6.12"]
 fn vm_ipvlan() {
     let plugin = r#""type": "ipvlan", "master": "card0", "mode": "l3""#;
     Driver { label: "ipvlan", plugin, every: 100, ..Driver::PLAIN }.add_dies_thrice();
 }
 
 #[test]
-#[ignore = "needs dummy: run in the VM"]
+#[ignore = "needs dummy: tests/vm runs it on Linux 6.12"]
 fn vm_dummy() {
     let plugin = r#""type": "dummy""#;
     Driver { label: "dummy", host: "true", plugin, every: 100, ..Driver::PLAIN }.add_dies_thrice();

@@ -9,7 +9,7 @@ use super::common::dump::Dump;
 use super::common::{Kind, Ns, dirs, sh, sh_out, world};
 
 #[test]
-#[ignore = "needs bond: run in the VM"]
+#[ignore = "needs bond: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_a_bond_is_a_master_like_any_other() {
     world(Kind::User, || {
         needs("bond");
@@ -35,7 +35,7 @@ const CABLES: &str = "for i in 1 2; do \
 /// A described bond is made by the first pod, with a vlan on it if the master is one; it
 /// lives as long as the last one, and its ports are as they were.
 #[test]
-#[ignore = "needs bond: run in the VM"]
+#[ignore = "needs bond: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_a_bond_below_is_made_on_demand() {
     world(Kind::User, || {
         needs("bond");
@@ -100,7 +100,7 @@ fn vlan_of_a_bond(bond: &serde_json::Value, before: &Dump, all: &[Ns]) {
 
 /// What is in use is not taken, and what somebody else has made must be what is wanted.
 #[test]
-#[ignore = "needs bond: run in the VM"]
+#[ignore = "needs bond: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_a_bond_that_cannot_be_made() {
     world(Kind::User, || {
         needs("bond");

@@ -151,6 +151,7 @@ fn packets_go_over_it() {
 
 /// A namespace that dies takes virtual links with it; the pin keeps it for us.
 #[test]
+#[ignore = "needs root"]
 fn it_comes_home_when_the_pod_died_first() {
     world(Kind::Root, || {
         for by in ["del net --id pod", "gc"] {
@@ -194,6 +195,7 @@ fn a_namesake_on_the_host_is_no_reason_to_lose_it() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn it_is_found_by_its_address_and_by_its_place() {
     world(Kind::Root, || {
         let all = host();

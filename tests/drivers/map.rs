@@ -147,7 +147,7 @@ host
 
 /// A bond with a vlan on it, both made on demand, and what stands on them.
 #[test]
-#[ignore = "needs bond, vlan, ipvlan, dummy and vrf: run in the VM"]
+#[ignore = "needs bond, vlan, ipvlan, dummy and vrf: tests/vm runs it on Linux 6.12"]
 fn vm_it_draws_kinds_that_come_as_modules() {
     world(Kind::User, || {
         ["bond", "vlan", "ipvlan", "dummy", "vrf"].iter().for_each(|kind| needs(kind));

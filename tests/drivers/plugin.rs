@@ -94,6 +94,7 @@ fn alike(setup: &str, confs: &[Value]) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn macvlan_is_the_references() {
     world(Kind::Root, || {
         alike(
@@ -111,6 +112,7 @@ fn macvlan_is_the_references() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn host_device_is_the_references() {
     world(Kind::Root, || {
         alike(
@@ -125,6 +127,7 @@ fn host_device_is_the_references() {
 
 /// A node changes over, or back, with pods alive.
 #[test]
+#[ignore = "needs root"]
 fn each_takes_away_what_the_other_made() {
     world(Kind::Root, || {
         let all = host();
@@ -155,6 +158,7 @@ fn each_takes_away_what_the_other_made() {
 
 /// DEL without CNI_NETNS, after the pod's namespace has gone: the link comes home.
 #[test]
+#[ignore = "needs root"]
 fn a_lent_link_comes_home_without_its_pod() {
     world(Kind::Root, || {
         host();
@@ -172,6 +176,7 @@ fn a_lent_link_comes_home_without_its_pod() {
 
 /// tap and dummy aren't among Debian's; ours are answered in the same form.
 #[test]
+#[ignore = "needs root"]
 fn tap_answers_as_the_others_do() {
     world(Kind::Root, || {
         let [pod, _]: [Ns; 2] = host();

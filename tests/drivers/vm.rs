@@ -7,7 +7,7 @@ use super::common::dump::{assert_same_world, dump};
 use super::common::{Kind, dirs, sh, sh_out, world};
 
 #[test]
-#[ignore = "needs ipvlan: run in the VM"]
+#[ignore = "needs ipvlan: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_ipvlan_from_explain_to_del() {
     world(Kind::User, || {
         needs("ipvlan");
@@ -70,19 +70,19 @@ fn ipvlan(mode: &str) {
 }
 
 #[test]
-#[ignore = "needs ipvlan: run in the VM"]
+#[ignore = "needs ipvlan: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_ipvlan_l2() {
     world(Kind::User, || ipvlan("l2"));
 }
 
 #[test]
-#[ignore = "needs ipvlan: run in the VM"]
+#[ignore = "needs ipvlan: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_ipvlan_l3() {
     world(Kind::User, || ipvlan("l3"));
 }
 
 #[test]
-#[ignore = "needs ipvlan: run in the VM"]
+#[ignore = "needs ipvlan: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_ipvlan_l3s() {
     world(Kind::User, || ipvlan("l3s"));
 }
@@ -93,7 +93,7 @@ const TRUNK: &str = "ip -n far link add link eth0 name eth0.100 type vlan id 100
     ip -n far addr add fd05::1/64 dev eth0.100 nodad";
 
 #[test]
-#[ignore = "needs vlan: run in the VM"]
+#[ignore = "needs vlan: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_vlan_from_explain_to_del() {
     world(Kind::User, || {
         needs("vlan");
@@ -125,7 +125,7 @@ fn vm_vlan_from_explain_to_del() {
 }
 
 #[test]
-#[ignore = "needs dummy: run in the VM"]
+#[ignore = "needs dummy: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_dummy_from_explain_to_del() {
     world(Kind::User, || {
         needs("dummy");
@@ -159,7 +159,7 @@ fn vm_dummy_from_explain_to_del() {
 
 /// The first pod makes `up0.100`, the last one takes it away; one that is there stays.
 #[test]
-#[ignore = "needs vlan: run in the VM"]
+#[ignore = "needs vlan: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_a_vlan_below_is_made_on_demand() {
     world(Kind::User, || {
         needs("vlan");
@@ -205,7 +205,7 @@ fn in_vrf(interface: serde_json::Value, vrf: serde_json::Value) {
 }
 
 #[test]
-#[ignore = "needs vrf: run in the VM"]
+#[ignore = "needs vrf: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_vrf_takes_the_interface_and_its_routes() {
     world(Kind::User, || {
         needs("vrf");
@@ -244,7 +244,7 @@ fn vm_vrf_takes_the_interface_and_its_routes() {
 }
 
 #[test]
-#[ignore = "needs vrf: run in the VM"]
+#[ignore = "needs vrf: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_vrf_changed_by_hand() {
     world(Kind::User, || {
         needs("vrf");

@@ -151,11 +151,13 @@ fn across(underlay: [&str; 2], mtu: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn pods_of_two_hosts() {
     world(Kind::Root, || across(["192.0.2.1", "192.0.2.2"], "1450"));
 }
 
 #[test]
+#[ignore = "needs root"]
 fn pods_of_two_hosts_over_ipv6() {
     world(Kind::Root, || across(["2001:db8::1", "2001:db8::2"], "1430"));
 }
