@@ -6,12 +6,13 @@
 //! netns     name a network namespace, enter it, make one, make a neighbour host
 //! traffic   servers that answer with the address they see, clients with a deadline
 //! router    a router's advertisement, which real hosts have their default route from
+//! tap       the program at a tap's other end
 //! prober    a neighbour who keeps knocking while something else happens
 //! dump      the state of the world as words; what two states differ in
 //! helper    programs that tests need beside the ones under test
 //! flatten   what `ip -j` and `nft -j` print, as the lines of a dump
 //! trace     a program under ptrace: count its system calls, kill it at one, fail one
-//! raw       what the tracer and router ask of the kernel; all unsafe code of the tests
+//! raw       what the tracer, router and tap ask of the kernel; all unsafe code of the tests
 //! syscalls  names of system calls, and how each of them can fail
 //! crash     for every system call of a program: die there, or let it fail, then judge
 //! ```
@@ -39,6 +40,7 @@ mod raw;
 pub mod router;
 mod setup;
 pub mod syscalls;
+pub mod tap;
 pub mod trace;
 pub mod traffic;
 pub mod world;

@@ -1,9 +1,9 @@
-//! What the tracer asks of the kernel, and a raw socket: the one file of the tests with
+//! What the tracer asks of the kernel, a raw socket, a tap: the one file of the tests with
 //! unsafe code.
 #![allow(unsafe_code, reason = "ptrace, pre_exec, sockets; each site says why it is sound")]
 
 use std::net::UdpSocket;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -133,4 +133,16 @@ pub(super) fn icmp6_socket() -> std::io::Result<UdpSocket> {
     let set = unsafe { libc::setsockopt(fd, level, name, (&raw const hops).cast(), size) };
     Errno::result(set)?;
     Ok(UdpSocket::from(socket))
+}
+
+/// Makes an open /dev/net/tun a queue of the tap of this name: TUNSETIFF with these flags.
+pub(super) fn tun_attach(file: &std::fs::File, name: &str, flags: i32) -> std::io::Result<()> {
+    // struct ifreq: 16 bytes of name, then a union of which ifr_flags is a short.
+    let mut request = [0u8; size_of::<libc::ifreq>()];
+    request[..name.len()].copy_from_slice(name.as_bytes());
+    request[16..18].copy_from_slice(&(flags as u16).to_ne_bytes());
+    // SAFETY: `request` is as long as struct ifreq, which the kernel reads and writes, and
+    // lives through the call.
+    let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, request.as_mut_ptr()) };
+    Ok(Errno::result(done).map(drop)?)
 }

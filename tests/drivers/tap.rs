@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::bed::{Life, NETSETUP, add, host, netsetup, network, plugin, pod, refused};
-use super::common::{Kind, scratch, sh, sh_out, world};
+use super::bed::{Life, NETSETUP, add, host, netsetup, network, plugin, pod, reaches, refused};
+use super::common::tap::{Neighbour, open};
+use super::common::{Kind, Ns, scratch, sh, sh_out, world};
 
 #[test]
 fn from_explain_to_del() {
@@ -40,26 +41,35 @@ fn from_explain_to_del() {
     });
 }
 
+/// Numbers that nobody has: `ip` would show a name.
+const OWNER: u32 = 61_001;
+const GROUP: u32 = 61_002;
+
+/// What `ip` says of the pod's tap, for each of these keys.
+fn told<const N: usize>(pod: &Ns, keys: [&str; N]) -> [String; N] {
+    let data = pod.sh_out("ip -d -j link show eth0 | jq -c '.[0].linkinfo.info_data'");
+    let data: serde_json::Value = serde_json::from_str(&data).expect("JSON");
+    keys.map(|key| data[key].as_str().map_or_else(|| data[key].to_string(), str::to_owned))
+}
+
 #[test]
+#[ignore = "needs root"]
 fn it_is_what_was_asked_for() {
-    world(Kind::User, || {
+    world(Kind::Root, || {
         let [pod, _] = host();
         pod.sh("ip link add br0 type bridge && ip link set br0 up");
-        let keys = json!({"owner": 0, "group": 0, "multiQueue": true, "mtu": 1400, "bridge": "br0",
-                          "mac": "02:00:00:00:00:07"});
         network(
             "net",
-            &json!({"type": "tap", "owner": 0, "group": 0, "multiQueue": true,
-                               "mtu": 1400, "bridge": "br0", "mac": "02:00:00:00:00:07"}),
+            &json!({"type": "tap", "owner": OWNER, "group": GROUP, "multiQueue": true,
+                    "mtu": 1400, "bridge": "br0", "mac": "02:00:00:00:00:07"}),
         );
         let result = add("net --netns /run/netns/pod");
-        assert_eq!(result["interfaces"][0]["mac"], keys["mac"]);
+        assert_eq!(result["interfaces"][0]["mac"], "02:00:00:00:00:07");
         let of = |path: &str| pod.sh_out(&format!("ip -d -j link show eth0 | jq -r '.[0].{path}'"));
-        let told = ["linkinfo.info_kind", "linkinfo.info_data.type", "master", "mtu", "address"];
-        assert_eq!(told.map(of), ["tun", "tap", "br0", "1400", "02:00:00:00:00:07"]);
-        let tun = ["persist", "multi_queue", "user", "group"];
-        let tun = tun.map(|key| of(&format!("linkinfo.info_data.{key}")));
-        assert_eq!(tun, ["true", "true", "root", "root"]);
+        let is = ["linkinfo.info_kind", "master", "mtu", "address"];
+        assert_eq!(is.map(of), ["tun", "br0", "1400", "02:00:00:00:00:07"]);
+        let tun = ["type", "persist", "multi_queue", "user", "group"];
+        assert_eq!(told(&pod, tun), ["tap", "true", "true", "61001", "61002"]);
         netsetup("check net --netns /run/netns/pod");
         pod.sh("ip link set eth0 nomaster");
         let said = refused("check net --netns /run/netns/pod", 3);
@@ -141,4 +151,43 @@ fn what_fails_leaves_nothing() {
             assert_eq!(sh_out("ip -n pod -br link | wc -l"), "1");
         }
     });
+}
+
+/// A program opens it by its name and gets what the pod sends, and the pod what it sends: one
+/// program, or with multiQueue one for each queue.
+#[test]
+#[ignore = "needs root"]
+fn a_program_at_its_other_end_is_reached() {
+    for several in [false, true] {
+        world(Kind::Root, || reached(several));
+    }
+}
+
+fn reached(several: bool) {
+    let [pod, _] = host();
+    let keys = json!({"owner": OWNER, "group": GROUP, "multiQueue": several});
+    network("net", &plugin("tap", keys));
+    add("net --netns /run/netns/pod");
+    let errno = |multi_queue| open(&pod, "eth0", multi_queue).map_err(|e| e.raw_os_error());
+    assert_eq!(errno(!several).err(), Some(Some(libc::EINVAL)), "the tap is of the other kind");
+    let mut queues = vec![errno(several).expect("the first queue")];
+    match several {
+        true => queues.push(errno(true).expect("the second queue")),
+        false => assert_eq!(errno(false).err(), Some(Some(libc::EBUSY)), "it has one queue"),
+    }
+    let wanted = if several { ["true", "2"] } else { ["false", "null"] };
+    assert_eq!(told(&pod, ["multi_queue", "numqueues"]), wanted);
+    let far = Neighbour {
+        mac: [2, 0, 0, 0, 0, 9],
+        v4: [10, 5, 0, 1].into(),
+        v6: "fd05::1".parse().expect("an address"),
+    };
+    queues.into_iter().for_each(|queue| far.serve(queue));
+    assert!(reaches(&pod, "10.5.0.1"), "{}", pod.sh_out("ip neigh; ip addr"));
+    assert!(reaches(&pod, "fd05::1"), "{}", pod.sh_out("ip neigh; ip addr"));
+    let known = pod.sh_out("ip neigh show dev eth0");
+    assert_eq!(known.matches("lladdr 02:00:00:00:00:09").count(), 2, "{known}");
+    netsetup("check net --netns /run/netns/pod");
+    netsetup("del net --netns /run/netns/pod");
+    assert_eq!(pod.sh_out("ip -br link | wc -l"), "1");
 }
