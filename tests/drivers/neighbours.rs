@@ -1,9 +1,10 @@
 //! Neighbours are told of a pod's addresses, and several networks on one pod have one
 //! default route.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::bed::{add, host, netsetup, network, plugin, pod, reaches};
+use super::bed::{add, host, needs, netsetup, network, plugin, pod, reaches, refused};
+use super::call::with;
 use super::common::{Kind, Ns, dirs, sh, world};
 
 /// A neighbour that has talked to an address believes its old link-layer address, until
@@ -177,6 +178,52 @@ fn ipv6_addresses_are_there_at_once() {
         add("net --netns /run/netns/late");
         let addr = late.sh_out("ip -6 addr show dev eth0 scope global");
         assert!(addr.contains("nodad") && !addr.contains("tentative"), "{addr}");
+    });
+}
+
+/// Where it is asked for, whatever the pod's default is: the address is there when add
+/// returns, and one that somebody on the Ethernet has is refused.
+fn asks_around(kind: &str, keys: Value, setup: &str, end: &str) {
+    let [pod, far] = host();
+    sh(setup);
+    network("net", &with(plugin(kind, keys), json!({"enabledad": true})));
+    add("net --netns /run/netns/pod");
+    let addr = pod.sh_out("ip -6 addr show dev eth0 scope global");
+    let asked = !addr.contains("nodad") && !addr.contains("tentative");
+    assert!(addr.contains("fd05::2/64") && asked, "{kind}: {addr}");
+    netsetup("check net --netns /run/netns/pod");
+    netsetup("del net --netns /run/netns/pod");
+    far.sh(&format!("ip addr add fd05::3/64 dev {end} nodad"));
+    let said = refused("add net --netns /run/netns/pod", 4);
+    assert!(said.contains("fd05::3 is another's on this link"), "{kind}: {said}");
+    assert_eq!(pod.sh_out("ip -br link | wc -l"), "1", "{kind}: it is taken back");
+}
+
+#[test]
+fn a_duplicate_on_the_ethernet_is_found_where_it_is_asked_for() {
+    world(Kind::User, || {
+        needs("macvlan");
+        asks_around("macvlan", json!({"master": "up0"}), "true", "eth0");
+    });
+    world(Kind::User, || {
+        let cable = "ip link add card0 type veth peer name card1 netns far && \
+            ip -n far link set card1 up";
+        asks_around("host-device", json!({"device": "card0"}), cable, "card1");
+    });
+}
+
+#[test]
+#[ignore = "needs vlan and ipvlan: tests/vm runs it on Linux 6.12"]
+fn vm_a_duplicate_on_the_ethernet_is_found_where_it_is_asked_for() {
+    world(Kind::User, || {
+        needs("ipvlan");
+        asks_around("ipvlan", json!({"master": "up0"}), "true", "eth0");
+    });
+    world(Kind::User, || {
+        needs("vlan");
+        let trunk = "ip -n far link add link eth0 name eth0.7 type vlan id 7 && \
+            ip -n far link set eth0.7 up";
+        asks_around("vlan", json!({"master": "up0", "vlanId": 7}), trunk, "eth0.7");
     });
 }
 

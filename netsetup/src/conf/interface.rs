@@ -23,6 +23,8 @@ pub struct Interface {
     pub mtu: Option<u32>,
     /// The link-layer address that is asked for.
     pub mac: Option<Mac>,
+    /// The kernel asks around before the pod uses an IPv6 address; add waits for it.
+    pub enable_dad: bool,
     /// Where addresses come from; `None` = it goes without.
     pub ipam: Option<Ipam>,
     /// What is passed on about name resolution.
@@ -224,6 +226,9 @@ pub(super) fn read(kind: &str, plugin: &Object, version: &str) -> Parsed<Option<
         (_, key) => key == "mtu",
     };
     let mac = if has("mac") { read_own_mac(plugin)? } else { None };
+    // A dummy has nobody to ask, a tap nobody before a program has opened it.
+    let has_neighbours = !matches!(kind, InterfaceKind::Dummy | InterfaceKind::Tap(_));
+    let enable_dad = has_neighbours && plugin.flag("enabledad", false)?;
     if let (InterfaceKind::Macvlan(conf), Some(_)) = (&kind, mac)
         && conf.mode == MacvlanMode::Passthru
     {
@@ -240,6 +245,7 @@ pub(super) fn read(kind: &str, plugin: &Object, version: &str) -> Parsed<Option<
         mtu: if has("mtu") { read_mtu(plugin, ipam.as_ref())? } else { None },
         kind,
         mac,
+        enable_dad,
         ipam,
         dns: read_dns(plugin)?,
         capabilities: read_capabilities(plugin)?,

@@ -4,7 +4,8 @@ use ipnet::IpNet;
 
 use super::interface::asked_mac;
 use super::{
-    Request, announced, conf_sysctl, families, forward, guard_v6, has_ipv6, masquerade, pod_routes,
+    Request, announced, asks_around, conf_sysctl, families, forward, guard_v6, has_ipv6,
+    masquerade, pod_routes, settled,
 };
 use crate::conf;
 use crate::error::{Error, Kind, Result};
@@ -135,10 +136,8 @@ pub fn addresses(
     });
     let plan = forward(plan, facts, forwards && v4, forwards && v6);
     let plan = guard_v6(plan, request, has_ipv6(facts, mtu(request, conf, facts)), leases, v6);
-    let accept_dad = conf_sysctl("ipv6", &request.ifname, "accept_dad", "1");
     let plan = plan
-        // Whatever the host's default for new links is.
-        .when(conf.enable_dad && v6, |plan| plan.own(Phase::Build, Side::Pod, accept_dad))
+        .when(conf.enable_dad && v6, |plan| asks_around(plan, request))
         .each(&leases.addrs, |plan, a| {
             let dad = conf.enable_dad;
             let address = Object::Addr { link: link(), address: a.address, route: true, dad };
@@ -154,9 +153,8 @@ pub fn addresses(
         .each(pod_routes(request, facts, leases), |plan, route| {
             plan.own(Phase::Build, Side::Pod, route)
         });
-    let settled = Object::Settled { link: link() };
     Ok(plan
-        .when(conf.enable_dad && v6, |plan| plan.ensure(Side::Pod, settled))
+        .when(conf.enable_dad && v6, |plan| settled(plan, request))
         .when(!conf.disable_container_interface, |plan| announced(plan, request, leases))
         .when(conf.ip_masq, |plan| plan.each(&leases.addrs, |plan, a| masquerade(plan, a.address))))
 }

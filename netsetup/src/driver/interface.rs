@@ -2,8 +2,8 @@
 //! that theirs stands on, and what goes onto it.
 
 use super::{
-    Request, announced, dummy, families, guard_v6, has_ipv6, host_device, ipvlan, macvlan,
-    pod_routes, tap, vlan,
+    Request, announced, asks_around, dummy, families, guard_v6, has_ipv6, host_device, ipvlan,
+    macvlan, pod_routes, settled, tap, vlan,
 };
 use crate::conf::{Interface, InterfaceKind, Master};
 use crate::error::{Error, Result};
@@ -30,31 +30,35 @@ pub(super) fn plan(
     if link.steps.is_empty() {
         return Ok(link);
     }
-    let asks = !matches!(conf.kind, InterfaceKind::Dummy | InterfaceKind::Tap(_));
-    addresses(link, request, mtu(conf, facts)?.or(below(facts)), facts, leases, asks)
+    addresses(link, request, conf, facts, leases)
 }
 
-/// Addresses and routes; `asks` says whether the link has neighbours, who are told.
+/// Addresses and routes. A link that has neighbours asks them where that is wanted, and tells
+/// them.
 fn addresses(
     plan: Plan,
     request: &Request,
-    mtu: Option<u32>,
+    conf: &Interface,
     facts: &Facts,
     leases: &Leases,
-    asks: bool,
 ) -> Result<Plan> {
     let link = || request.ifname.clone();
     let own = |plan: Plan, what| plan.own(Phase::Build, Side::Pod, what);
+    let mtu = mtu(conf, facts)?.or(below(facts));
     let (_, v6) = families(request, facts, leases)?;
+    let (dad, asks) = (conf.enable_dad, conf.enable_dad && v6);
     let plan = guard_v6(plan, request, has_ipv6(facts, mtu), leases, v6)
+        .when(asks, |plan| asks_around(plan, request))
         .ensure(Side::Pod, Object::Up { link: "lo".into() });
     let plan = own(plan, Object::Up { link: link() })
         .each(&leases.addrs, |plan, a| {
             let address = a.address;
-            own(plan, Object::Addr { link: link(), address, route: true, dad: false })
+            own(plan, Object::Addr { link: link(), address, route: true, dad })
         })
-        .each(pod_routes(request, facts, leases), own);
-    Ok(plan.when(asks, |plan| announced(plan, request, leases)))
+        .each(pod_routes(request, facts, leases), own)
+        .when(asks, |plan| settled(plan, request));
+    let tells = !matches!(conf.kind, InterfaceKind::Dummy | InterfaceKind::Tap(_));
+    Ok(plan.when(tells, |plan| announced(plan, request, leases)))
 }
 
 /// A link of the pod's own, behind the shared links that it stands on where those are made

@@ -224,6 +224,17 @@ fn guard_v6(plan: Plan, request: &Request, has_ipv6: bool, leases: &Leases, v6: 
         .when(has_ipv6 && v6, |plan| of_pod(plan, "accept_ra"))
 }
 
+/// Duplicate address detection, whatever the host's default for new links is. [`settled`]
+/// waits for it.
+fn asks_around(plan: Plan, request: &Request) -> Plan {
+    plan.own(Phase::Build, Side::Pod, conf_sysctl("ipv6", &request.ifname, "accept_dad", "1"))
+}
+
+/// Nobody else has the pod's IPv6 addresses.
+fn settled(plan: Plan, request: &Request) -> Plan {
+    plan.ensure(Side::Pod, Object::Settled { link: request.ifname.clone() })
+}
+
 fn on(key: &str) -> &'static str {
     if key == "disable_ipv6" { "1" } else { "0" }
 }

@@ -193,9 +193,12 @@ fn wait_settled(
                     std::thread::sleep(Duration::from_millis(20));
                     continue;
                 }
-                Found::Absent => format!("the kernel still asks around after {SETTLE:?}"),
+                Found::Absent => {
+                    format!("within {SETTLE:?} the kernel has had no chance to ask all around")
+                }
             };
-            return Err(Error::new(Kind::Taken, format!("use {step}"), why));
+            return Err(Error::new(Kind::Taken, format!("use {step}"), why)
+                .hint("choose another address; a link without a carrier asks nobody"));
         }
     }
     Ok(())

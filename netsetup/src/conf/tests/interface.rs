@@ -53,6 +53,18 @@ fn all_that_can_be_said() {
     let asked = r#"{"type": "macvlan", "mac": "02:00:00:00:00:07",
                     "args": {"cni": {"mac": "02:00:00:00:00:08"}}}"#;
     assert_eq!(interface(asked).mac, Some(Mac([2, 0, 0, 0, 0, 8])));
+    // Where there are neighbours, the kernel can be made to ask them.
+    for (keys, asks) in [
+        (r#""type": "macvlan""#, true),
+        (r#""type": "ipvlan""#, true),
+        (r#""type": "vlan", "master": "eth0""#, true),
+        (r#""type": "host-device", "device": "eth1""#, true),
+        (r#""type": "tap""#, false),
+    ] {
+        let read = interface(&format!("{{{keys}, \"enabledad\": true}}"));
+        assert_eq!(read.enable_dad, asks, "{keys}");
+        assert!(!interface(&format!("{{{keys}}}")).enable_dad, "{keys}");
+    }
     let tap = interface(
         r#"{"type": "tap", "owner": 0, "group": 4294967295, "multiQueue": true, "bridge": "br0",
             "selinuxContext": "system_u:system_r:container_t:s0"}"#,
