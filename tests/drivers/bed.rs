@@ -20,6 +20,16 @@ pub(crate) fn both() -> Value {
            "routes": [{"dst": "0.0.0.0/0"}]})
 }
 
+/// Keys for addresses of both families in 10.`n` and fd0`n`, with routes to everywhere and to
+/// 10.`n`0 and fd`n`0.
+pub(crate) fn everywhere(n: u8) -> Value {
+    let routes = ["0.0.0.0/0", "::/0", &format!("10.{n}0.0.0/16"), &format!("fd{n}0::/16")];
+    let routes: Vec<Value> = routes.iter().map(|dst| json!({"dst": dst})).collect();
+    let ranges = [format!("10.{n}.0.0/24"), format!("fd0{n}::/64")];
+    let ranges: Vec<Value> = ranges.iter().map(|net| json!([{"subnet": net}])).collect();
+    json!({"ipam": {"type": "host-local", "ranges": ranges, "routes": routes}})
+}
+
 /// A plugin with addresses of both families and these keys.
 pub(crate) fn plugin(kind: &str, more: Value) -> Value {
     let mut plugin = json!({"type": kind, "ipam": both()});

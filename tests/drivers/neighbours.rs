@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::bed::{add, host, needs, netsetup, network, plugin, pod, reaches, refused};
+use super::bed::{add, everywhere, host, needs, netsetup, network, plugin, pod, reaches, refused};
 use super::call::with;
 use super::common::{Kind, Ns, dirs, sh, world};
 
@@ -228,36 +228,47 @@ fn vm_a_duplicate_on_the_ethernet_is_found_where_it_is_asked_for() {
 }
 
 /// Of several networks of one pod, by hand the first one that is attached has the default
-/// route; each has its own interface, and del of one leaves the others.
+/// route of each family; each has its own interface, and del of one leaves the others.
 #[test]
 fn several_networks_on_one_pod() {
     world(Kind::User, || {
         let [one, far] = host();
-        pod("two");
-        far.sh("ip addr add 10.5.0.1/24 dev eth0");
-        network("net", &plugin("macvlan", json!({"master": "up0"})));
-        network(
-            "tap",
-            &plugin(
-                "tap",
-                json!({"ipam": {"type": "host-local",
-            "subnet": "10.6.0.0/24", "routes": [{"dst": "0.0.0.0/0"}, {"dst": "10.60.0.0/16"}]}}),
-            ),
-        );
+        let two = pod("two");
+        far.sh("ip addr add 10.5.0.1/24 dev eth0 && ip addr add fd05::1/64 dev eth0 nodad");
+        network("net", &with(plugin("macvlan", json!({"master": "up0"})), everywhere(5)));
+        network("tap", &with(plugin("tap", json!({})), everywhere(6)));
         add("net --netns /run/netns/pod");
         add("bridge --netns /run/netns/pod --ifname eth1");
         add("tap --netns /run/netns/pod --ifname eth2");
-        let routes = one.sh_out("ip -4 route show default");
-        assert_eq!(routes.trim_end(), "default via 10.5.0.1 dev eth0 proto 112");
-        let third = one.sh_out("ip -4 route show dev eth2");
-        assert!(third.contains("10.60.0.0/16 via 10.6.0.1"), "{third}");
+        assert_eq!(
+            defaults(&one),
+            ["default via 10.5.0.1 dev eth0", "default via fd05::1 dev eth0"]
+        );
+        let third = one.sh_out("ip -4 route show dev eth2; ip -6 route show dev eth2");
+        for route in ["10.60.0.0/16 via 10.6.0.1", "fd60::/16 via fd06::1"] {
+            assert!(third.contains(route), "{route} isn't in {third}");
+        }
         assert_eq!(one.sh_out("ip -br link | wc -l"), "4");
         netsetup("del bridge --netns /run/netns/pod --ifname eth1");
-        assert!(reaches(&one, "10.5.0.1"));
+        assert!(reaches(&one, "10.5.0.1") && reaches(&one, "fd05::1"));
         netsetup("check net --netns /run/netns/pod");
         netsetup("check tap --netns /run/netns/pod --ifname eth2");
         netsetup("del net --netns /run/netns/pod");
         netsetup("del tap --netns /run/netns/pod --ifname eth2");
         assert_eq!(one.sh_out("ip -br link | wc -l"), "1");
+        // The first network has IPv4 alone: the other family's is the second's.
+        add("bridge --netns /run/netns/two");
+        add("tap --netns /run/netns/two --ifname eth1");
+        assert_eq!(
+            defaults(&two),
+            ["default via 10.89.0.1 dev eth0", "default via fd06::1 dev eth1"]
+        );
     });
+}
+
+/// The default routes of a pod, IPv4's and IPv6's, up to the link that they lead over.
+fn defaults(pod: &Ns) -> Vec<String> {
+    let lines = pod.sh_out("ip -4 route show default; ip -6 route show default");
+    let start = |line: &str| line.split(" proto ").next().unwrap_or_default().to_owned();
+    lines.lines().map(start).collect()
 }
