@@ -2,9 +2,12 @@
 
 use serde_json::json;
 
-use super::bed::{Life, add, both, host, needs, netsetup, network, plugin, pod, reaches, refused};
+use super::bed::{
+    Life, add, both, everywhere, host, needs, netsetup, network, plugin, pod, reaches, refused,
+};
+use super::call::with;
 use super::common::dump::{assert_same_world, dump};
-use super::common::{Kind, dirs, sh, sh_out, world};
+use super::common::{Kind, Ns, dirs, sh, sh_out, world};
 
 #[test]
 #[ignore = "needs ipvlan: tests/vm runs it on Linux 5.10 and 6.12"]
@@ -36,34 +39,59 @@ fn vm_ipvlan_from_explain_to_del() {
     });
 }
 
-/// Two pods on one link, and the host at its other end, which finds them by routes in
-/// the modes that answer no ARP.
+/// What the host's netfilter sees come in for the pods, before anything is dropped.
+const SEEN: &str = "nft add table inet seen && \
+    nft 'add chain inet seen pre { type filter hook prerouting priority -500; }' && \
+    nft add rule inet seen pre ip daddr 10.5.0.0/24 counter && \
+    nft add rule inet seen pre ip6 daddr fd05::/64 counter";
+
+/// How many packets those are, of IPv4 and IPv6.
+fn seen() -> Vec<String> {
+    let packets = "nft -j list table inet seen | jq '.nftables[].rule.expr[]?.counter.packets?' \
+                   | grep -v null";
+    sh_out(packets).lines().map(str::to_owned).collect()
+}
+
+/// Two pods on one link, and another host at its other end. Without a mode that answers ARP
+/// that one sends to this host what is for the pods.
 fn ipvlan(mode: &str) {
     needs("ipvlan");
     let [one, far] = host();
     let two = pod("two");
-    network("net", &plugin("ipvlan", json!({"mode": mode})));
+    network("net", &with(plugin("ipvlan", json!({"mode": mode})), everywhere(5)));
+    sh(SEEN);
+    let master = sh_out("ip -j link show up0 | jq -r '.[0].address'");
     for name in ["pod", "two"] {
         let result = add(&format!("net --netns /run/netns/{name}"));
-        let master = sh_out("ip -j link show up0 | jq -r '.[0].address'");
         assert_eq!(result["interfaces"][0]["mac"], master.as_str());
+        netsetup(&format!("check net --netns /run/netns/{name}"));
     }
-    match mode {
-        "l2" => far.sh("ip addr add 10.5.0.1/24 dev eth0 && ip addr add fd05::1/64 dev eth0 nodad"),
-        // Routed: the other end sends what is for pods to the host.
-        _ => far.sh(
-            "ip route add 10.5.0.0/24 via 198.18.0.1 && ip route add fd05::/64 via 2001:db8:18::1",
-        ),
+    let is = "ip -d -j link show eth0 | jq -r '.[0] | .linkinfo.info_data.mode, \
+              (.flags | index(\"NOARP\") != null)' | xargs";
+    let routed = mode != "l2";
+    assert_eq!(one.sh_out(is), format!("{mode} {routed}"));
+    let own = "ip addr add 10.5.0.1/24 dev eth0 && ip addr add fd05::1/64 dev eth0 nodad";
+    let by_host = "ip route add 10.5.0.0/24 via 198.18.0.1 && \
+                   ip route add fd05::/64 via 2001:db8:18::1";
+    far.sh(if routed { by_host } else { own });
+    // Over the default routes, where it isn't the pods' own network.
+    let there = if routed { ["198.18.0.2", "2001:db8:18::2"] } else { ["10.5.0.1", "fd05::1"] };
+    let reached = |from: &Ns, to: &[&str]| {
+        to.iter().for_each(|to| assert!(reaches(from, to), "{mode}: {} to {to}", from.name));
     };
-    let there =
-        if mode == "l2" { ["10.5.0.1", "fd05::1"] } else { ["198.18.0.2", "2001:db8:18::2"] };
-    if mode != "l2" {
-        for pod in [&one, &two] {
-            pod.sh("ip route replace default dev eth0 && ip -6 route replace default dev eth0");
-        }
+    reached(&one, &["10.5.0.3", "fd05::3"]);
+    reached(&two, &there);
+    reached(&far, &["10.5.0.2", "fd05::2"]);
+    let passed = seen().iter().map(|packets| packets != "0").collect::<Vec<_>>();
+    assert_eq!(passed, [mode == "l3s"; 2], "{mode}: through the host's netfilter: {:?}", seen());
+    if routed {
+        far.sh(&format!("ip route del 10.5.0.0/24; ip route del fd05::/64; {own}"));
     }
-    for (from, to) in [(&one, "10.5.0.3"), (&one, "fd05::3"), (&two, there[0]), (&two, there[1])] {
-        assert!(reaches(from, to), "{mode}: {} to {to}", from.name);
+    // Who asks for a pod's address is answered on the second layer alone.
+    for pod in ["10.5.0.2", "fd05::2"] {
+        assert_eq!(reaches(&far, pod), !routed, "{mode}: who has {pod}");
+        let known = far.sh_out(&format!("ip neigh show {pod} dev eth0"));
+        assert_eq!(known.contains(&format!("lladdr {master}")), !routed, "{mode}: {known}");
     }
     netsetup("del net --netns /run/netns/pod");
     netsetup("del net --netns /run/netns/two");
@@ -119,7 +147,7 @@ fn vm_vlan_from_explain_to_del() {
         }
         .run();
         add("net --netns /run/netns/pod");
-        let pod = super::common::Ns::named("pod");
+        let pod = Ns::named("pod");
         assert!(reaches(&pod, "10.5.0.1") && reaches(&pod, "fd05::1"));
     });
 }
