@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::bed::{Life, NETSETUP, host, network, reaches, refused};
+use super::bed::{Life, NETSETUP, add, host, left, netsetup, network, reaches, refused, settled};
 use super::common::{Kind, Ns, dirs, ns_add, output, scratch, sh, sh_out, told, world};
 
 /// The same list for every host; each finds itself in it.
@@ -120,8 +120,72 @@ fn two_hosts(underlay: [&str; 2]) -> ([Host; 2], [Ns; 2]) {
     (hosts, pods)
 }
 
+/// What leaves a host for the tunnel's port: all of it, what is as long as the cable takes, what
+/// is longer or in pieces.
+const LEAVES: [&str; 3] =
+    ["udp dport 4789", "udp dport 4789 meta length 1500", "udp dport 4789 meta length > 1500"];
+
+/// How many packets those are by now; the first call begins to count.
+fn left_by(host: &Ns) -> Vec<u64> {
+    let count = LEAVES.map(|what| format!("nft 'add rule inet seen post {what} counter'"));
+    host.sh(&format!(
+        "nft list table inet seen >/dev/null 2>&1 || {{ nft add table inet seen && nft 'add chain \
+         inet seen post {{ type filter hook postrouting priority 500; }}' && {}; }}",
+        count.join(" && ")
+    ));
+    let packets = "nft -j list table inet seen | \
+                   jq '.nftables[].rule.expr[]?.counter.packets | select(. != null)'";
+    host.sh_out(packets).lines().map(|line| line.parse().expect("a number")).collect()
+}
+
+/// Nobody is asked, nothing is flooded: there is no entry for everybody else, and what is for
+/// all, or for an address that nobody has told of, goes nowhere.
+fn floods_nothing(host: &Ns, other: &str) {
+    let everybody = "00:00:00:00:00:00";
+    let fdb = host.sh_out("bridge fdb show dev vxlan42");
+    assert!(fdb.contains(&format!("dst {other}")) && !fdb.contains(everybody), "{fdb}");
+    host.sh("ip route add 10.99.0.0/24 dev vxlan42 src 10.42.0.1");
+    // A broadcast, a multicast, and who-has and a solicitation; of an address not asked for yet.
+    let shouts = |n: u8| {
+        let to = ["-b -I vxlan42 255.255.255.255", "ff02::1%vxlan42"].map(str::to_owned);
+        let to = to.into_iter().chain([format!("10.99.0.{n}"), format!("fe80::{n}%vxlan42")]);
+        to.map(|to| {
+            let before = left_by(host)[0];
+            host.sh_any(&format!("ping -c 1 -W 1 -n {to}"));
+            left_by(host)[0] - before
+        })
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(shouts(8), [0; 4], "{fdb}");
+    // With such an entry they would be seen.
+    host.sh(&format!("bridge fdb append {everybody} dev vxlan42 dst {other}"));
+    let seen = shouts(9);
+    assert!(!seen.contains(&0), "{seen:?}");
+    host.sh(&format!("bridge fdb del {everybody} dev vxlan42 dst {other}"));
+    host.sh("ip route del 10.99.0.0/24 dev vxlan42");
+}
+
+/// What the pod may send fills a frame of the cable, and no byte of it is left or missing.
+fn fills_the_cable(pod: &Ns, host: &Ns, mtu: &str) {
+    let link = "ip -j link show eth0 | jq '.[0].mtu'";
+    assert_eq!(pod.sh_out(link), mtu);
+    let mtu: u32 = mtu.parse().expect("a number");
+    for (to, header) in [("10.42.1.2", 20 + 8), ("fd42:1::2", 40 + 8)] {
+        let ping = |more| {
+            let most = mtu - header + more;
+            pod.sh_any(&format!("ping -c 1 -W 2 -n -M do -s {most} {to}")).status.success()
+        };
+        let before = left_by(host);
+        assert!(ping(0), "{to}");
+        assert_eq!(left_by(host)[1], before[1] + 1, "{to}: {:?}", left_by(host));
+        assert!(!ping(1), "{to}");
+    }
+    assert_eq!(left_by(host)[2], 0);
+}
+
 fn across(underlay: [&str; 2], mtu: &str) {
     let (hosts, [one, two]) = two_hosts(underlay);
+    left_by(&hosts[0].ns);
     assert!(reaches(&one, "10.42.1.2"), "IPv4");
     assert!(reaches(&one, "fd42:1::2"), "IPv6");
     assert!(reaches(&two, "10.42.0.2") && reaches(&two, "fd42::2"));
@@ -129,20 +193,8 @@ fn across(underlay: [&str; 2], mtu: &str) {
     let server = super::common::traffic::tcp_server(&two, "two", [10, 42, 1, 2], 80);
     let answer = super::common::traffic::tcp(&one, server.addr, super::common::traffic::SOON);
     assert_eq!(answer.expect("an answer").peer.ip().to_string(), "10.42.0.2");
-    // What fits, and what doesn't.
-    let link = "ip -j link show eth0 | jq '.[0].mtu'";
-    assert_eq!(one.sh_out(link), mtu);
-    let payload: u32 = mtu.parse::<u32>().expect("a number") - 28;
-    one.sh(&format!("ping -c 1 -W 1 -M do -s {payload} 10.42.1.2"));
-    assert!(
-        !one.sh_any(&format!("ping -c 1 -W 1 -M do -s {} 10.42.1.2", payload + 1)).status.success()
-    );
-    // Nobody is asked, nothing is flooded: what goes to nobody's address goes nowhere.
-    let sent =
-        |host: &Host| host.ns.sh_out("ip -s -j link show vxlan42 | jq '.[0].stats64.tx.packets'");
-    let before = sent(&hosts[0]);
-    hosts[0].ns.sh_any("ping -c 1 -W 1 10.42.0.77");
-    assert_eq!(sent(&hosts[0]), before);
+    fills_the_cable(&one, &hosts[0].ns, mtu);
+    floods_nothing(&hosts[0].ns, underlay[1]);
     for (host, pod) in hosts.iter().zip(["pod0", "pod1"]) {
         host.netsetup(&format!("check net --netns /run/netns/{pod}"));
         host.netsetup(&format!("del net --netns /run/netns/{pod}"));
@@ -175,5 +227,72 @@ fn who_is_not_on_the_list() {
         let said = refused("explain net --netns /run/netns/pod", 2);
         assert!(said.contains("mtu 1451 is too large"), "{said}");
         assert!(dirs().conf.exists() && !sh_out("ip -br link").contains("vxlan"));
+    });
+}
+
+/// A network with all keys that the tunnel's end has, on a host with two addresses.
+fn told_all() -> Value {
+    let range = |net| json!([{"subnet": net}]);
+    json!({"type": "vxlan", "id": 77, "port": 8472, "local": "198.18.0.7", "nolearning": false,
+           "vxlan": "tun7", "bridge": "br7", "remotes": [
+               {"host": "198.18.0.7", "subnets": ["10.77.0.0/24"], "mac": "02:00:00:00:00:a7"},
+               {"host": "198.18.0.3", "subnets": ["10.77.1.0/24"], "mac": "02:00:00:00:00:a1"},
+               {"host": "198.18.0.2", "subnets": ["fd77:2::/64"], "mac": "02:00:00:00:00:a2"}],
+           "ipam": {"type": "host-local", "ranges": [range("10.77.0.0/24"), range("fd77::/64")]}})
+}
+
+#[test]
+fn every_key_reaches_the_kernel() {
+    world(Kind::User, || {
+        host();
+        sh("ip addr add 198.18.0.7/24 dev up0");
+        network("net", &told_all());
+        add("net --netns /run/netns/pod");
+        let link = "ip -d -j link show tun7 | jq -r '.[0] | [.address, (.linkinfo.info_data | \
+                    .id, .port, .local, .learning)] | map(tostring) | join(\" \")'";
+        assert_eq!(sh_out(link), "02:00:00:00:00:a7 77 8472 198.18.0.7 true");
+        let fdb = "bridge -j fdb show dev tun7 | jq -r '.[] | .mac + \" \" + .dst' | sort";
+        assert_eq!(sh_out(fdb), "02:00:00:00:00:a1 198.18.0.3\n02:00:00:00:00:a2 198.18.0.2");
+        let neighbours = sh_out("ip -j neigh show dev tun7 | jq -r '.[] | .dst + \" \" + .lladdr'");
+        let known: Vec<_> = neighbours.lines().filter(|line| !line.starts_with("ff02:")).collect();
+        assert_eq!(known, ["198.18.0.3 02:00:00:00:00:a1", "fe80::ff:fe00:a2 02:00:00:00:00:a2"]);
+        netsetup("check net --netns /run/netns/pod");
+        sh("ip link set tun7 type vxlan nolearning");
+        let said = refused("check net --netns /run/netns/pod", 3);
+        assert!(said.contains("vxlan tun7") && said.contains("its settings are others"), "{said}");
+        netsetup("del net --netns /run/netns/pod");
+        assert_eq!(sh_out("ip -br link | grep -cE 'tun7|br7' || true"), "0");
+    });
+}
+
+/// The kernel has one tunnel's end for an id and a port. Whoever wants a second one is told,
+/// and the first one stays.
+#[test]
+fn a_second_tunnel_of_the_same_id_is_refused() {
+    world(Kind::User, || {
+        let [one, far] = host();
+        let two = super::bed::pod("two");
+        let mut second = list(["198.18.0.1", "198.18.0.2"], 1);
+        network("net", &list(["198.18.0.1", "198.18.0.2"], 0));
+        add("net --netns /run/netns/pod");
+        std::fs::create_dir(dirs().leases.join("other")).expect("the second one's leases");
+        let all = [one, two, far];
+        let before = settled(&all);
+        second["vxlan"] = json!("other");
+        second["bridge"] = json!("brother");
+        second["ipam"] = json!({"type": "host-local", "subnet": "10.42.2.0/24"});
+        network("other", &second);
+        let said = refused("add other --netns /run/netns/two", 4);
+        assert!(said.contains("there is a vxlan with id 42 and port 4789 already"), "{said}");
+        assert!(said.contains("choose another id"), "{said}");
+        assert_eq!(left(&before, &all), [""; 0]);
+        netsetup("check net --netns /run/netns/pod");
+        // Of another port it is another tunnel.
+        second["port"] = json!(4790);
+        second["remotes"] = json!([{"host": "198.18.0.1", "subnets": ["10.43.0.0/24"]},
+            {"host": "198.18.0.2", "subnets": ["10.43.1.0/24"]}]);
+        network("other", &second);
+        add("other --netns /run/netns/two");
+        netsetup("check other --netns /run/netns/two");
     });
 }
