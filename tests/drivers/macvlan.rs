@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::bed::{Life, add, host, needs, netsetup, network, plugin, pod, reaches, refused};
-use super::common::{Kind, sh, sh_out, world};
+use super::common::{Kind, ns_add, sh, sh_out, world};
 
 #[test]
 fn from_explain_to_del() {
@@ -126,18 +126,66 @@ fn siblings_need_a_switch_in_vepa_mode() {
     });
 }
 
+/// What is asked for, by the list or by hand, is what the kernel has and what neighbours see.
+#[test]
+fn its_link_layer_address_can_be_chosen() {
+    world(Kind::User, || {
+        needs("macvlan");
+        let [_, far] = host();
+        far.sh("ip addr add 10.5.0.1/24 dev eth0");
+        network("net", &plugin("macvlan", json!({"master": "up0", "mac": "02:00:00:00:00:07"})));
+        for (flag, mac) in
+            [("", "02:00:00:00:00:07"), (" --mac 02:00:00:00:00:08", "02:00:00:00:00:08")]
+        {
+            let result = add(&format!("net --netns /run/netns/pod{flag}"));
+            assert_eq!(result["interfaces"][0]["mac"], mac);
+            assert_eq!(sh_out("ip -n pod -j link show eth0 | jq -r '.[0].address'"), mac);
+            let ip = result["ips"][0]["address"].as_str().and_then(|ip| ip.split('/').next());
+            let ip = ip.expect("an address");
+            assert!(reaches(&far, ip), "{ip}");
+            assert!(far.sh_out(&format!("ip neigh show {ip}")).contains(mac), "{ip}");
+            netsetup("check net --netns /run/netns/pod");
+            netsetup("del net --netns /run/netns/pod");
+        }
+    });
+}
+
+/// Without a master it is the link of the default route, on a host of IPv6 alone of that.
+#[test]
+fn the_master_of_a_host_with_ipv6_alone() {
+    world(Kind::User, || {
+        needs("macvlan");
+        let [one, far] = host();
+        far.sh("ip addr add fd05::1/64 dev eth0 nodad");
+        // A link that comes before it in the list, and leads elsewhere.
+        sh("ip link add other type veth peer name end && ip link set other up && \
+            ip addr add 198.18.9.1/24 dev other && ip route del default");
+        network("net", &plugin("macvlan", json!({})));
+        let text = netsetup("explain net --netns /run/netns/pod");
+        assert!(text.contains("macvlan eth0 mode bridge on up0 of the host"), "{text}");
+        add("net --netns /run/netns/pod");
+        assert!(reaches(&one, "fd05::1"));
+        netsetup("check net --netns /run/netns/pod");
+        netsetup("del net --netns /run/netns/pod");
+        // IPv4's comes first where both are there.
+        sh("ip route add default via 198.18.9.2 dev other");
+        let text = netsetup("explain net --netns /run/netns/pod");
+        assert!(text.contains("macvlan eth0 mode bridge on other of the host"), "{text}");
+    });
+}
+
 #[test]
 fn passthru_has_its_masters_address_and_the_master_alone() {
     world(Kind::User, || {
         needs("macvlan");
         let [one, far] = host();
         pod("two");
-        far.sh("ip addr add 10.5.0.1/24 dev eth0");
+        far.sh("ip addr add 10.5.0.1/24 dev eth0 && ip addr add fd05::1/64 dev eth0 nodad");
         network("net", &plugin("macvlan", json!({"master": "up0", "mode": "passthru"})));
         let result = add("net --netns /run/netns/pod");
         let master = sh_out("ip -j link show up0 | jq -r '.[0].address'");
         assert_eq!(result["interfaces"][0]["mac"], master.as_str());
-        assert!(reaches(&one, "10.5.0.1"));
+        assert!(reaches(&one, "10.5.0.1") && reaches(&one, "fd05::1"));
         let said = refused("add net --netns /run/netns/two", 4);
         assert!(said.contains("or one macvlan in mode passthru"), "{said}");
         let said = refused("explain net --netns /run/netns/two --mac 02:00:00:00:00:01", 2);
@@ -152,12 +200,18 @@ fn the_pods_own_link_can_be_the_master() {
     world(Kind::User, || {
         needs("macvlan");
         let [pod, _] = host();
-        pod.sh("ip link add trunk type veth peer name end && ip link set trunk up && ip link set end up");
+        // Its other end is another host's, which no other link leads to.
+        let there = ns_add("there");
+        pod.sh("ip link add trunk type veth peer name end netns there && ip link set trunk up");
+        there.sh("ip link set end up && ip addr add 10.5.0.1/24 dev end && \
+                  ip addr add fd05::1/64 dev end nodad");
         let keys = json!({"master": "trunk", "linkInContainer": true});
         network("net", &plugin("macvlan", keys));
         add("net --netns /run/netns/pod");
         let parent = pod.sh_out("ip -j link show eth0 | jq -r '.[0].link'");
         assert_eq!(parent, "trunk");
+        assert!(reaches(&pod, "10.5.0.1") && reaches(&pod, "fd05::1"));
+        assert!(reaches(&there, "10.5.0.2") && reaches(&there, "fd05::2"));
         netsetup("check net --netns /run/netns/pod");
         netsetup("del net --netns /run/netns/pod");
         pod.sh("ip link show trunk");
