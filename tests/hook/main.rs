@@ -9,6 +9,7 @@ mod by_hand;
 
 mod bed;
 mod failing;
+mod kinds;
 mod life;
 mod refused;
 mod signals;

@@ -55,6 +55,10 @@ fn drop_step(
     step: &Step,
     last: &mut dyn FnMut(&Object) -> Result<bool>,
 ) -> Result<()> {
+    if step.at == Side::Pod && world.pod.is_none() {
+        // It went with the pod. That it has one holder fewer is written down on the host.
+        return if step.is_held() { last(&step.what).map(|_| ()) } else { Ok(()) };
+    }
     match (&step.hold, &step.what) {
         (Hold::Ensure, _) => Ok(()),
         (Hold::Share, _) if !step.is_held() => Ok(()),
@@ -160,9 +164,6 @@ pub fn is_veth_of(link: &LinkInfo, mark: &Mark) -> bool {
 }
 
 fn put_back(world: &mut World, at: Side, path: &[String], value: &str, before: &str) -> Result<()> {
-    if at == Side::Pod && world.pod.is_none() {
-        return Ok(());
-    }
     world.sysctls(at, |proc| match proc.read(path)? {
         Some(is) if same_value(&is, value) => proc.write(path, before),
         _ => Ok(()),
@@ -178,9 +179,6 @@ fn put_attr_back(
     value: &str,
     before: &str,
 ) -> Result<()> {
-    if at == Side::Pod && world.pod.is_none() {
-        return Ok(());
-    }
     let rtnl = world.rtnl(at)?;
     let is_ours = rtnl.link(link)?.is_some_and(|info| attr.of(&info) == value);
     if !is_ours {
@@ -197,9 +195,6 @@ fn put_attr_back(
 }
 
 fn drop_on_link(world: &mut World, at: Side, object: &Object) -> Result<()> {
-    if at == Side::Pod && world.pod.is_none() {
-        return Ok(());
-    }
     let Some(link) = object.link() else { return Ok(()) };
     let rtnl = world.rtnl(at)?;
     let Some(info) = rtnl.link(link)? else { return Ok(()) };
@@ -235,10 +230,7 @@ fn drop_shared(world: &mut World, step: &Step) -> Result<()> {
         Object::Bridge(bridge) => drop_bridge(&mut world.host, &bridge.name, &world.mark.shared()),
         Object::Device(device) => {
             let shared = world.mark.shared();
-            match (step.at, &world.pod) {
-                (Side::Pod, None) => Ok(()),
-                _ => drop_device(world.rtnl(step.at)?, &device.name, &shared),
-            }
+            drop_device(world.rtnl(step.at)?, &device.name, &shared)
         }
         Object::Entry(entry) => {
             let shared = world.mark.shared();

@@ -10,9 +10,6 @@ use crate::kernel::Rtnl;
 
 /// One of this attachment alone.
 pub(super) fn drop_own(world: &mut World, step: &Step, device: &Device) -> Result<()> {
-    if step.at == Side::Pod && world.pod.is_none() {
-        return Ok(());
-    }
     drop_unnamed(world, step.at)?;
     let mark = world.mark.clone();
     let rtnl = world.rtnl(step.at)?;
@@ -43,9 +40,6 @@ pub fn drop_device(host: &mut Rtnl, name: &str, shared: &str) -> Result<()> {
 /// A link leaves its master.
 pub(super) fn leave(world: &mut World, step: &Step) -> Result<()> {
     let Object::Member { link, master } = &step.what else { return Ok(()) };
-    if step.at == Side::Pod && world.pod.is_none() {
-        return Ok(());
-    }
     let rtnl = world.rtnl(step.at)?;
     let (Some(info), Some(of)) = (rtnl.link(link)?, rtnl.link(master)?) else { return Ok(()) };
     if info.master != Some(of.index) {
