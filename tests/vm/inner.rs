@@ -44,6 +44,15 @@ fn programs(names: &[&'static str]) -> Vec<Program> {
 
 /// What cargo, asked for messages in JSON, has built of one kind of target: paths by name.
 pub(super) fn built(cargo: &mut Command, kind: &str) -> BTreeMap<String, PathBuf> {
+    // What cargo tells a test of its package would have build scripts that ask for it run
+    // again, and all that depends on them be compiled anew, here and when the tests are over.
+    let told = |name: &str| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start))
+            || name == "OUT_DIR"
+    };
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {
+        cargo.env_remove(name);
+    }
     let text = run(cargo.current_dir(env!("CARGO_MANIFEST_DIR")));
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of_kind = messages.filter(|m| m["target"]["kind"][0] == kind);
