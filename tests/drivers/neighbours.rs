@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::bed::{add, everywhere, host, needs, netsetup, network, plugin, pod, reaches, refused};
 use super::call::with;
+use super::common::traffic::NEVER;
 use super::common::{Kind, Ns, dirs, sh, world};
 
 /// A neighbour that has talked to an address believes its old link-layer address, until
@@ -114,6 +115,52 @@ fn neighbours_on_an_ethernet_hear_of_each_address() {
             told(&listener, &mac_of(&result), v4, v6);
             netsetup(&format!("del {name} --netns /run/netns/pod"));
         }
+    });
+}
+
+/// A tunnel's pods are on a bridge of this host: whoever is on it hears of a new one.
+#[test]
+#[ignore = "needs root"]
+fn neighbours_on_a_tunnels_bridge_hear_of_each_address() {
+    world(Kind::Root, || {
+        needs("vxlan");
+        host();
+        let two = pod("two");
+        let hosts = json!([{"host": "198.18.0.1", "subnets": ["10.5.0.0/24", "fd05::/64"]},
+                           {"host": "198.18.0.2", "subnets": ["10.6.0.0/24"]}]);
+        network("net", &plugin("vxlan", json!({"id": 42, "remotes": hosts})));
+        add("net --netns /run/netns/two");
+        let listener = Listener::on(&two, "eth0");
+        let result = add("net --netns /run/netns/pod");
+        told(&listener, &mac_of(&result), "10.5.0.3", "fd05::3");
+    });
+}
+
+#[test]
+#[ignore = "needs vlan and ipvlan: tests/vm runs it on Linux 5.10 and 6.12"]
+fn vm_neighbours_behind_a_tag_or_of_an_ipvlan_hear_of_each_address() {
+    world(Kind::Root, || {
+        ["vlan", "ipvlan"].iter().for_each(|kind| needs(kind));
+        let [_, far] = host();
+        far.sh("ip link add link eth0 name eth0.7 type vlan id 7 && ip link set eth0.7 up");
+        let ipvlan = |mode| plugin("ipvlan", json!({"master": "up0", "mode": mode}));
+        network("tag", &plugin("vlan", json!({"master": "up0", "vlanId": 7})));
+        network("l2", &ipvlan("l2"));
+        network("l3", &ipvlan("l3"));
+        for (name, link) in [("tag", "eth0.7"), ("l2", "eth0")] {
+            let listener = Listener::on(&far, link);
+            let result = add(&format!("{name} --netns /run/netns/pod"));
+            told(&listener, &mac_of(&result), "10.5.0.2", "fd05::2");
+            netsetup(&format!("del {name} --netns /run/netns/pod"));
+        }
+        // An ipvlan in mode l3 has no neighbours: what is heard is the host's own question.
+        let listener = Listener::on(&far, "eth0");
+        add("l3 --netns /run/netns/pod");
+        std::thread::sleep(NEVER);
+        sh("ip neigh flush dev up0; ping -c 1 -W 1 -n 198.18.0.2");
+        assert!(listener.hears(&["who-has 198.18.0.2"]), "{}", listener.text());
+        let told = [listener.lines(&["10.5.0."]), listener.lines(&["fd05::"])].concat();
+        assert_eq!(told, [""; 0]);
     });
 }
 
