@@ -22,6 +22,7 @@ mod host_device;
 mod macvlan;
 mod map;
 mod neighbours;
+mod pci;
 mod place;
 mod plugin;
 mod tap;

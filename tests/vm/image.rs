@@ -106,8 +106,18 @@ const FILES: &[&str] = &[
 ];
 
 /// Folders of modules that are taken along: the network, and what it needs.
-const MODULES: &[&str] =
-    &["arch", "crypto", "drivers/net", "drivers/ptp", "drivers/pps", "fs/overlayfs", "lib", "net"];
+const MODULES: &[&str] = &[
+    "arch",
+    "crypto",
+    "drivers/net",
+    "drivers/pps",
+    "drivers/ptp",
+    "drivers/uio",
+    "drivers/virtio",
+    "fs/overlayfs",
+    "lib",
+    "net",
+];
 
 /// An image in the making.
 pub(super) struct Image(Archive);
