@@ -95,11 +95,14 @@ fn bridge(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Bridge {
 
 fn veth(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Veth {
     let mark = &request.mark;
+    // A gateway's, for pods remember it.
+    let others = facts.bridge.as_ref().filter(|b| request.as_plugin && !b.ours);
     Veth {
         name: mark.veth(),
         mac: mark.outer_mac(&facts.machine),
         mtu: mtu(request, conf, facts),
         master: conf.bridge.clone(),
+        master_mac: others.filter(|_| conf.is_gateway).and_then(|b| b.mac),
         // Where netfilter sees bridged frames, a pod's frame to its own published
         // port is translated on the bridge and must leave by the port it came by.
         // A promiscuous bridge needs none, and takes none.

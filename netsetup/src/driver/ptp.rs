@@ -34,6 +34,7 @@ pub fn plan(request: &Request, conf: &conf::Ptp, facts: &Facts, leases: &Leases)
         mac: mark.outer_mac(&facts.machine),
         mtu: conf.mtu,
         master: String::new(),
+        master_mac: None,
         hairpin: false,
         isolated: false,
         no_link_local: false,

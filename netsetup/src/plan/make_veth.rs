@@ -46,6 +46,11 @@ pub(super) fn write(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result
         ..Link::default()
     };
     rt::new_link(batch, rt::CREATE, &outer);
+    // Behind the port, whose coming gives a bridge its id.
+    if let Some(mac) = veth.master_mac {
+        let keeps = Link { name: Some(&veth.master), mac: Some(mac.0), ..Link::default() };
+        rt::new_link(batch, rt::REQUEST, &keeps);
+    }
     let alias = world.mark.to_string();
     let port =
         rt::Port { hairpin: veth.hairpin.then_some(true), isolated: veth.isolated.then_some(true) };

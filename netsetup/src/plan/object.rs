@@ -266,6 +266,10 @@ pub struct Veth {
     pub mtu: Option<u32>,
     /// The bridge that the host's end is a port of; empty = of none.
     pub master: String,
+    /// The bridge's link-layer address, where somebody else's is to keep the one that it has
+    /// by chance: its lowest port's would go with that port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_mac: Option<Mac>,
     /// IFLA_BRPORT_MODE.
     pub hairpin: bool,
     /// IFLA_BRPORT_ISOLATED.
