@@ -17,7 +17,7 @@
 //! (alias, protocol). Names that the specification leaves free are replaced by words for
 //! them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -233,7 +233,11 @@ impl<'a> Bench<'a> {
         if !output.status.success() {
             self.see(format!("{verb} error code"), answer["code"].to_string());
             self.see(format!("{verb} error cniVersion"), answer["cniVersion"].to_string());
-            self.see(format!("{verb} error text"), answer["msg"].to_string());
+            for (word, key) in [("text", "msg"), ("details", "details")] {
+                if let Some(text) = answer[key].as_str().filter(|text| !text.is_empty()) {
+                    self.see(format!("{verb} error {word}"), text.to_owned());
+                }
+            }
             return;
         }
         let (mut leaves, mut order) = (Vec::new(), String::new());
@@ -267,26 +271,31 @@ impl<'a> Bench<'a> {
     }
 
     /// Learns the free names of a state: veths of the host, and link-layer addresses that
-    /// the case doesn't ask for.
+    /// the case doesn't ask for. Of two links that share an address the veth names it: a
+    /// bridge may have its port's.
     fn learn(&mut self, state: &Dump) {
         let asked = format!("{}{}", self.case.conf, self.case.args);
+        let mut bridges = Vec::new();
         for (name, attrs) in state.plain() {
             let Some((ns, link)) = name.split_once(" link ") else { continue };
-            let is_veth = attrs.get("linkinfo.info_kind").is_some_and(|kind| kind == "veth");
+            let kind = attrs.get("linkinfo.info_kind").map(String::as_str);
             let mut word = link.to_owned();
-            if ns == "host0" && is_veth && !link.starts_with("up") {
+            if ns == "host0" && kind == Some("veth") && !link.starts_with("up") {
                 word = "VETH".to_owned();
                 self.names.push((link.to_owned(), word.clone()));
             }
             let mac = attrs.get("address").filter(|mac| mac.len() == 17 && !asked.contains(*mac));
             if let Some(mac) = mac.filter(|mac| *mac != "00:00:00:00:00:00") {
-                self.names.push((mac.clone(), format!("MAC of {ns} {word}")));
                 // As a bridge's id has it: without leading zeros.
                 let short: Vec<_> =
                     mac.split(':').map(|b| b.strip_prefix('0').unwrap_or(b)).collect();
-                self.names.push((short.join(":"), format!("MAC of {ns} {word}")));
+                let list = if kind == Some("bridge") { &mut bridges } else { &mut self.names };
+                list.extend(
+                    [mac.clone(), short.join(":")].map(|m| (m, format!("MAC of {ns} {word}"))),
+                );
             }
         }
+        self.names.append(&mut bridges);
     }
 
     /// What differs from `before`, object by object.
@@ -332,41 +341,4 @@ fn leaves_of(path: &str, value: &Value, leaves: &mut Vec<(String, String)>, orde
 /// A text with words for free names.
 fn replaced(text: &str, names: &[(String, String)]) -> String {
     names.iter().fold(text.to_owned(), |text, (name, word)| text.replace(name, word))
-}
-
-/// What differs, a line each: `ADD error code: 999 -> 7`.
-pub(super) fn differences(theirs: &Seen, ours: &Seen) -> Vec<String> {
-    let keys: BTreeSet<&String> = theirs.keys().chain(ours.keys()).collect();
-    let show = |seen: &Seen, key: &String| seen.get(key).cloned().unwrap_or("(none)".to_owned());
-    let differing = keys.into_iter().filter(|key| theirs.get(*key) != ours.get(*key));
-    let only_one = |key: &str| {
-        let there = |seen: &Seen| seen.get(key).is_some_and(|value| value == "(there)");
-        there(theirs) != there(ours) && theirs.contains_key(key) != ours.contains_key(key)
-    };
-    // What an ADD that only one side refuses did not make needs no lines.
-    let refused = theirs.get("ADD exit") != ours.get("ADD exit");
-    let told = |key: &&String| {
-        !refused || ["ADD e", "DEL again e"].iter().any(|start| key.starts_with(start))
-    };
-    differing
-        .filter(told)
-        .filter(|key| !owners(key).iter().any(|owner| only_one(owner)))
-        .map(|key| format!("{key}: {} -> {}", show(theirs, key), show(ours, key)))
-        .collect()
-}
-
-/// The objects whose coming tells this one's: of an attribute its object, of a sysctl the
-/// link that it is about.
-fn owners(key: &str) -> Vec<String> {
-    let mut owners = Vec::new();
-    if let Some((object, _)) = key.rsplit_once(' ') {
-        owners.push(object.to_owned());
-    }
-    if let Some((place, sysctl)) = key.split_once(" sysctl ") {
-        let parts: Vec<&str> = sysctl.split('.').collect();
-        if let ["net", _, "conf" | "neigh", link, ..] = parts[..] {
-            owners.push(format!("{place} link {link}"));
-        }
-    }
-    owners
 }

@@ -10,7 +10,7 @@ const TEXT: &str = include_str!("../../../docs/cni-differences.md");
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Matches the names of cases.
-    case: String,
+    pub(super) case: String,
     /// Matches lines of difference.
     line: String,
 }
