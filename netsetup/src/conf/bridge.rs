@@ -134,7 +134,7 @@ pub(super) fn read(plugin: &Object, cni_version: &str) -> Parsed<Bridge> {
 /// The largest VLAN id; 4095 is reserved (IEEE 802.1Q).
 const VLAN_MAX: u32 = 4094;
 
-/// `vlan`, and `vlanTrunk`: a list of `{"id": 5}` and `{"minID": 10, "maxID": 20}`.
+/// `vlan`, or `vlanTrunk`: a list of `{"id": 5}` and `{"minID": 10, "maxID": 20}`, or of both in one.
 fn read_vlans(plugin: &Object) -> Parsed<Vec<Vlan>> {
     let id = |keys: &Object, key: &str, min: u32| -> Parsed<Option<u16>> {
         let Some(id) = keys.number(key)? else { return Ok(None) };
@@ -151,14 +151,21 @@ fn read_vlans(plugin: &Object) -> Parsed<Vec<Vlan>> {
         own.map(|id| Vlan { first: id, last: id, access: true }).into_iter().collect();
     for node in plugin.array("vlanTrunk")? {
         let entry = node.object()?;
-        let range = (id(&entry, "minID", 1)?, id(&entry, "maxID", 1)?);
-        match (range, id(&entry, "id", 1)?) {
-            ((None, None), Some(id)) => vlans.push(Vlan { first: id, last: id, access: false }),
-            ((Some(first), Some(last)), None) if first <= last => {
-                vlans.push(Vlan { first, last, access: false });
+        let mut tagged = |first, last| vlans.push(Vlan { first, last, access: false });
+        match (id(&entry, "minID", 1)?, id(&entry, "maxID", 1)?) {
+            (None, None) => {}
+            (Some(first), Some(last)) if first <= last => tagged(first, last),
+            (Some(_), Some(_)) => {
+                return Err(node.fault("must have a maxID that is no less than minID"));
             }
-            _ => return Err(node.fault("must have an id, or a minID and a maxID that is no less")),
+            _ => return Err(node.fault("must have both minID and maxID, or neither")),
         }
+        if let Some(id) = id(&entry, "id", 1)? {
+            tagged(id, id);
+        }
+    }
+    if own.is_some() && vlans.len() > 1 {
+        return Err(Fault::input(&plugin.at("vlan"), "cannot be together with vlanTrunk"));
     }
     Ok(vlans)
 }

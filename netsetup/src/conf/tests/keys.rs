@@ -61,18 +61,25 @@ fn what_asks_for_nothing_is_accepted() {
 #[test]
 fn vlans_of_a_port() {
     let of = |first, last, access| crate::request::Vlan { first, last, access };
-    let trunk = r#", "vlan": 7, "vlanTrunk": [{"id": 9}, {"minID": 20, "maxID": 29}],
-        "preserveDefaultVlan": false"#;
-    let read = bridge(trunk).unwrap();
-    assert_eq!(read.vlans, [of(7, 7, true), of(9, 9, false), of(20, 29, false)]);
+    let own = r#", "vlan": 7, "vlanTrunk": [{}], "preserveDefaultVlan": false"#;
+    let read = bridge(own).unwrap();
+    assert_eq!(read.vlans, [of(7, 7, true)]);
     assert!(!read.preserve_default_vlan);
+    let trunk = r#", "vlanTrunk": [{"id": 9}, {}, {"minID": 20, "maxID": 29, "id": 40}]"#;
+    let tagged = [of(9, 9, false), of(20, 29, false), of(40, 40, false)];
+    assert_eq!(bridge(trunk).unwrap().vlans, tagged);
     for (keys, why) in [
         (r#", "vlan": 4095"#, "vlan: 4095 is no VLAN: 0 to 4094"),
         (r#", "vlanTrunk": [{"id": 0}]"#, "vlanTrunk[0].id: 0 is no VLAN: 1 to 4094"),
         (
             r#", "vlanTrunk": [{"minID": 9, "maxID": 8}]"#,
-            "vlanTrunk[0]: must have an id, or a minID and a maxID that is no less",
+            "vlanTrunk[0]: must have a maxID that is no less than minID",
         ),
+        (
+            r#", "vlanTrunk": [{"minID": 9}]"#,
+            "vlanTrunk[0]: must have both minID and maxID, or neither",
+        ),
+        (r#", "vlan": 7, "vlanTrunk": [{"id": 9}]"#, "vlan: cannot be together with vlanTrunk"),
     ] {
         assert_error(bridge(keys), Kind::Input, &format!("{NAMED}plugins[0].{why}"));
     }
