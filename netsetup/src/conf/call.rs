@@ -124,9 +124,11 @@ impl Args {
     }
 }
 
-/// Decodes what came on stdin.
+/// Decodes what came on stdin: an object, as every configuration is.
 pub fn decode(text: &str) -> Result<Value> {
-    json::value(text).map_err(|fault| in_words(&fault))
+    let value = json::value(text).map_err(|fault| in_words(&fault))?;
+    Node::root(&value).object().map_err(|fault| in_words(&fault))?;
+    Ok(value)
 }
 
 /// The network's name in a decoded configuration.
