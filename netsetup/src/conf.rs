@@ -47,7 +47,10 @@ pub use self::{
     allowlist::allow,
     bond::{Bond, BondMode},
     bridge::Bridge,
-    call::{Args, Call, NAMES, call, call_by_names, decode, name_of, prev_of, type_of, version_of},
+    call::{
+        Args, Call, NAMES, call, call_by_names, data_dir_of, decode, name_of, prev_of, type_of,
+        version_of,
+    },
     chain::{Called, Chain, Found, find_any},
     chained::{Firewall, LinkSettings, MarkBy, Portmap, Tuning, Vrf},
     host_local::HostLocal,

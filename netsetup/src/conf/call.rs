@@ -150,6 +150,12 @@ pub fn type_of(value: &Value) -> Option<&str> {
     Node::root(value).object().ok()?.text("type").ok()?
 }
 
+/// Where a plugin keeps notes of its own, if it says where.
+pub fn data_dir_of(value: &Value) -> Option<std::path::PathBuf> {
+    let said = Node::root(value).object().ok()?.text("dataDir").ok()??.into();
+    Some(said).filter(|dir: &std::path::PathBuf| dir.is_absolute())
+}
+
 /// What the plugins before this one have made, if the configuration has it.
 pub fn prev_of(value: &Value) -> Result<Option<CniResult>> {
     let read = || {

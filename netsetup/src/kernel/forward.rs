@@ -245,7 +245,7 @@ pub fn chain_mark(nft: &mut Nft, v6: bool) -> Result<Option<String>> {
 }
 
 /// Tries a transaction until nobody else's comes between look and commit.
-fn retried(
+pub(super) fn retried(
     what: impl Fn() -> String,
     mut attempt: impl FnMut() -> Result<Vec<Refusal>>,
 ) -> Result<()> {
@@ -270,7 +270,7 @@ fn refused_here(refusal: &Refusal, what: String) -> Error {
     }
 }
 
-fn bytes_of(ip: IpAddr) -> Vec<u8> {
+pub(super) fn bytes_of(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),

@@ -14,6 +14,7 @@
 //!   announce ── neighbours are told who has an address now
 //!   guard ── what link-layer addresses a pod may send from
 //!   forward ── accepts in iptables' table, where it drops
+//!   reference ── rules of a pod that the reference plugins have made
 //!   set_mark ── what a chain of iptables does to a packet's mark
 //! ```
 
@@ -26,6 +27,7 @@ pub mod guard;
 pub mod netns;
 pub mod nft;
 pub mod ns;
+pub mod reference;
 pub mod rtnl;
 pub mod ruleset;
 pub mod set_mark;

@@ -88,6 +88,11 @@ impl Nft {
         self.one(batch, TableInfo::read, &format!("find nftables table {}", table.name))
     }
 
+    /// All tables of the namespace, of every family.
+    pub fn tables(&mut self) -> Result<Vec<TableInfo>> {
+        self.list(|b| _ = nf::dump_tables(b), TableInfo::read, "list nftables tables")
+    }
+
     /// A chain, if it is there.
     pub fn chain(&mut self, table: Table<'_>, chain: &str) -> Result<Option<ChainInfo>> {
         let mut batch = self.socket.batch();

@@ -45,11 +45,13 @@ pub struct Stopped {
     pub error: Error,
     /// Indices of steps that the kernel refused because somebody else has them.
     pub foreign: Vec<usize>,
+    /// The mark of who has what was to be made, where it wears one.
+    pub holder: Option<String>,
 }
 
 impl From<Error> for Stopped {
     fn from(error: Error) -> Stopped {
-        Stopped { error, foreign: Vec::new() }
+        Stopped { error, foreign: Vec::new(), holder: None }
     }
 }
 
@@ -151,7 +153,7 @@ fn make_leases(steps: &[(usize, &Step)]) -> Result<(), Stopped> {
         if let Object::Lease(lease) = &step.what {
             lease.make().map_err(|error| {
                 let foreign = if error.kind == Kind::Taken { vec![*i] } else { Vec::new() };
-                Stopped { error, foreign }
+                Stopped { foreign, ..error.into() }
             })?;
         }
     }
@@ -403,7 +405,7 @@ pub(super) fn stopped(
         Some((_, step)) => in_our_words(first.error(what), step),
         None => first.error(what),
     };
-    Err(Stopped { error, foreign })
+    Err(Stopped { foreign, ..error.into() })
 }
 
 /// What an errno means where its own text says nothing.

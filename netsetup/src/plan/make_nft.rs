@@ -25,8 +25,9 @@ pub(super) fn make_nft(world: &mut World, steps: &[(usize, &Step)]) -> Result<()
         let generation = if looks.is_empty() { None } else { Some(world.nft()?.generation()?) };
         let mut bound = Bound::new();
         for (i, entry) in &looks {
-            overlapping(world, entry, &mut bound)
-                .map_err(|error| Stopped { error, foreign: vec![*i] })?;
+            if let Some(comment) = overlapping(world, entry, &mut bound)? {
+                return Err(taken(*i, entry, comment));
+            }
         }
         let mut owners = Vec::new();
         let refused = world.nft()?.commit(generation, |batch| {
@@ -88,9 +89,10 @@ fn published(step: &Step) -> Option<&Entry> {
 }
 
 /// A port on every address and a port on one of them exclude each other, as for
-/// bind(2). `bound` has what was listed of the ports on one address, by set.
-fn overlapping(world: &mut World, entry: &Entry, bound: &mut Bound) -> Result<()> {
-    let Entry::Published { proto, host_ip, host_port, to, .. } = entry else { return Ok(()) };
+/// bind(2). Returns the comment of what is in the way. `bound` has what was listed of the
+/// ports on one address, by set.
+fn overlapping(world: &mut World, entry: &Entry, bound: &mut Bound) -> Result<Option<Comment>> {
+    let Entry::Published { proto, host_ip, host_port, to, .. } = entry else { return Ok(None) };
     let (mut any, mut one) = (entry.clone(), entry.clone());
     if let Entry::Published { host_ip: any, .. } = &mut any {
         *any = None;
@@ -100,10 +102,7 @@ fn overlapping(world: &mut World, entry: &Entry, bound: &mut Bound) -> Result<()
     }
     if host_ip.is_some() {
         let found = world.nft()?.elems(TABLE, &[(any.set(), any.elem(""))])?;
-        return match found.into_iter().next().flatten() {
-            Some(elem) => Err(taken(entry, elem.comment.as_deref())),
-            None => Ok(()),
-        };
+        return Ok(found.into_iter().next().flatten().map(|elem| elem.comment));
     }
     let one = one.set();
     if !bound.contains_key(&one) {
@@ -117,31 +116,33 @@ fn overlapping(world: &mut World, entry: &Entry, bound: &mut Bound) -> Result<()
         });
         bound.insert(one.clone(), ports.collect());
     }
-    match bound.get(&one).and_then(|ports| ports.get(&(*proto, *host_port))) {
-        Some(comment) => Err(taken(entry, comment.as_deref())),
-        None => Ok(()),
-    }
+    Ok(bound.get(&one).and_then(|ports| ports.get(&(*proto, *host_port))).cloned())
 }
 
 /// Ports on one address of the host with their comments, by set.
-type Bound = HashMap<Cow<'static, str>, HashMap<(Proto, u16), Option<String>>>;
+type Bound = HashMap<Cow<'static, str>, HashMap<(Proto, u16), Comment>>;
 
-fn taken(entry: &Entry, comment: Option<&str>) -> Error {
-    let owner = match comment.and_then(names::owner_of) {
+/// What an element says of itself.
+type Comment = Option<String>;
+
+/// Step `i` can't have its entry: an element with this comment has it.
+fn taken(i: usize, entry: &Entry, comment: Comment) -> Stopped {
+    let owner = match comment.as_deref().and_then(names::owner_of) {
         Some(owner) => format!("it is taken by {owner}"),
         None => format!(
             "it is taken by an element that somebody else put there ({})",
-            comment.unwrap_or("no comment")
+            comment.as_deref().unwrap_or("no comment")
         ),
     };
-    Error::new(Kind::Taken, format!("publish {entry}"), owner)
+    let error = Error::new(Kind::Taken, format!("publish {entry}"), owner);
+    Stopped { error, foreign: vec![i], holder: comment.filter(|text| names::is_mark(text)) }
 }
 
 /// "File exists" says nothing to who wants a port: name the one who has it.
 fn name_owner(world: &mut World, steps: &[(usize, &Step)], stopped: Stopped) -> Stopped {
     let culprit = stopped.foreign.first().and_then(|i| steps.iter().find(|(j, _)| j == i));
-    let Some((_, Step { what: Object::Entry(entry), .. })) = culprit else { return stopped };
+    let Some((i, Step { what: Object::Entry(entry), .. })) = culprit else { return stopped };
     let found = world.nft().and_then(|nft| nft.elems(TABLE, &[(entry.set(), entry.elem(""))]));
     let Ok(Some(Some(elem))) = found.map(|f| f.into_iter().next()) else { return stopped };
-    Stopped { error: taken(entry, elem.comment.as_deref()), ..stopped }
+    Stopped { foreign: stopped.foreign, ..taken(*i, entry, elem.comment) }
 }

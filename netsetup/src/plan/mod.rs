@@ -37,7 +37,9 @@ pub use device::{Device, DeviceKind, Lent, Parent};
 pub use find::{Found, check};
 pub use make::{Part, Stopped, apply};
 pub use object::{Bridge, LinkAttr, Object, RouteAttrs, Side, Veth};
-pub use undo::{drop_bridge, drop_elems, drop_ruleset, is_empty, is_our_table, is_veth_of, undo};
+pub use undo::{
+    drop_bridge, drop_elems, drop_ruleset, is_empty, is_our_table, is_veth_of, set_attr, undo,
+};
 pub use undo_device::drop_device;
 pub use undo_lent::send_home;
 pub use world::{Pod, World};

@@ -184,11 +184,17 @@ fn put_attr_back(
     if !is_ours {
         return Ok(());
     }
+    set_attr(rtnl, link, attr, before)
+        .map_err(|e| Error { what: format!("{} in the {at}", e.what), ..e })
+}
+
+/// Gives a setting of a link an earlier value again; a link that is gone has none.
+pub fn set_attr(rtnl: &mut Rtnl, link: &str, attr: LinkAttr, before: &str) -> Result<()> {
     let mut batch = rtnl.socket.batch();
     rt::new_link(&mut batch, rt::REQUEST, &attr_of(link, attr, before)?);
     match rtnl.socket.exchange(batch, |_| {})?.first() {
         Some(r) if r.errno != libc::ENODEV => {
-            Err(r.error(format!("put back {} of link {link} in the {at}", attr.name())))
+            Err(r.error(format!("put back {} of link {link}", attr.name())))
         }
         _ => Ok(()),
     }

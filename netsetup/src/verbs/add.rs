@@ -1,11 +1,11 @@
 //! add: facts, leases, plan, one record of intent, then the kernel. And
 //! explain, which stops before the record.
 
-use podkeel_keep::{self as keep, Lock, Record, Wait};
+use podkeel_keep::{self as keep, Lock, Record};
 
-use super::alive;
-use super::del::{self, release_all};
-use super::{Context, PATIENCE, Target, Wanted};
+use super::del::release_all;
+use super::earlier::{must_be_free, settle_earlier};
+use super::{Context, Target, Wanted, reclaim};
 use crate::conf::Plugin;
 use crate::driver::{self, Request};
 use crate::error::{Context as _, Error, Kind, Result};
@@ -14,7 +14,7 @@ use crate::ipam::{self, Leases};
 use crate::kernel::Rtnl;
 use crate::names::Mark;
 use crate::plan::{Object, Part, Plan, Pod, Stopped, World, apply};
-use crate::record::{self, Attachment, Read, State, boot_id, kept};
+use crate::record::{Attachment, State, boot_id, kept};
 use crate::result::{CniResult, of_plan::of_plan};
 
 /// What `add` did.
@@ -97,9 +97,13 @@ fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
             }
             Err((stopped, lock)) => {
                 let taken = lease_was_taken(&stopped, &attachment.plan);
+                let holder = stopped.holder.clone();
                 let error = roll_back(context, &mut world, &attachment, record, stopped, lock);
                 if !taken {
-                    return Err(error);
+                    reclaim::make_way(context, holder, error)?;
+                    // The earlier world's sockets know links that are gone.
+                    let pod = world.pod.map(|pod| Pod::open(pod.netns)).transpose()?;
+                    world = World::new(Rtnl::open()?, pod, new_mark(context, wanted)?);
                 }
             }
         }
@@ -270,62 +274,6 @@ fn new_mark(context: &Context, wanted: &Wanted) -> Result<Mark> {
         .ctx(|| "choose a random attachment id".into())?;
     let (root, random) = (context.root()?, u64::from_ne_bytes(bytes));
     Ok(wanted.id().mark(root, random))
-}
-
-/// Looks at an earlier record of the same attachment. A complete one of this
-/// namespace is given back. One that was cut off, or whose container is gone, is
-/// undone. One whose container lives stays: then the id is taken.
-fn settle_earlier(context: &Context, wanted: &Wanted, pod: &mut Pod) -> Result<Option<Attachment>> {
-    let id = &wanted.id();
-    let what = format!("attach {} as {id}", pod.netns.path.display());
-    let net = context.roots.net();
-    let record = match Record::open_locked(&net, &id.relative(), Wait::Until(PATIENCE)) {
-        Ok(record) => record,
-        Err(e) if e.is_missing() => return Ok(None),
-        Err(e) => return Err(kept(format!("read the record of {id}"), &e)),
-    };
-    let bytes = record.read().map_err(|e| kept(format!("read the record of {id}"), &e))?;
-    match Read::new(&bytes) {
-        Read::Unknown(_) => return Err(record::unknown(what)),
-        Read::Torn => {}
-        Read::Whole(there) if there.boot != boot_id()? || there.state.cut_off().is_some() => {}
-        Read::Whole(there) if there.mark.root() != context.root()? => {
-            return Err(record::elsewhere(what, &there));
-        }
-        Read::Whole(there) if there.is_in(pod)? => return Ok(Some(*there)),
-        Read::Whole(there) if alive::has_its_namespace(&there) => {
-            let why = format!("container {} has it already, in {}", id.container, there.netns);
-            return Err(Error::new(Kind::Taken, what, why).hint("choose another container id"));
-        }
-        Read::Whole(_) => {}
-    }
-    let errors = del::take_down(context, id, record)?;
-    match errors.into_iter().next() {
-        Some(error) => {
-            Err(Error { what: format!("clear away an earlier {id}: {}", error.what), ..error })
-        }
-        None => Ok(None),
-    }
-}
-
-/// The name must be free in the pod; who has it is said, if it is one of ours.
-fn must_be_free(context: &Context, wanted: &Wanted, pod: &mut Pod) -> Result<()> {
-    let Some(link) = pod.rtnl.link(&wanted.ifname)? else { return Ok(()) };
-    let netns = pod.id()?;
-    let holder = record::whole(&context.roots)?
-        .into_iter()
-        .find(|a| a.netns.is(&netns) && a.id.ifname == wanted.ifname && a.id != wanted.id());
-    let why = match holder {
-        Some(other) => format!("attachment {} holds {} there already", other.id, wanted.ifname),
-        None => format!(
-            "it has a link {} already ({})",
-            wanted.ifname,
-            link.kind.as_deref().unwrap_or("no kind")
-        ),
-    };
-    let what = format!("attach {} to network {}", pod.netns.path.display(), wanted.network.name);
-    Err(Error::new(Kind::Taken, what, why)
-        .hint("another --ifname, or del the other attachment first"))
 }
 
 fn describe(

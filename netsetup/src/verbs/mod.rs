@@ -5,12 +5,15 @@ mod alive;
 pub mod chain;
 mod check;
 mod del;
+mod earlier;
 pub mod gc;
 mod group;
 pub mod map;
 pub mod ns;
 mod plugin;
+mod reclaim;
 mod sweep;
+mod theirs;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,8 +22,9 @@ use std::time::{Duration, Instant};
 pub use add::{Added, Outcome, Prepared, add, explain};
 pub use check::{Checked, check};
 pub use del::{Deleted, del, del_container, del_with};
-pub use plugin::{Remains, Theirs, Unable, Valid, check_part, collect, detach, has_record, status};
+pub use plugin::{Unable, Valid, check_part, collect, has_record, status};
 use podkeel_keep::{self as keep, Lock, Wait};
+pub use theirs::{Remains, TheirLink, TheirRules, detach};
 
 use crate::conf::{self, Network};
 use crate::error::{Error, Kind, Result};

@@ -1,9 +1,8 @@
-//! What runtimes ask of CNI plugins beyond add: detach what may be another's or long
-//! gone, compare with a result, collect what is no longer valid, say whether an add
-//! could work.
+//! What runtimes ask of CNI plugins beyond add and del: compare with a result, collect what is
+//! no longer valid, say whether an add could work.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use podkeel_keep::{Record, Wait};
 use podkeel_wire::rt::LinkInfo;
@@ -14,81 +13,12 @@ use crate::conf::{self, Ipam, Network, Plugin};
 use crate::error::{Error, Kind, Result};
 use crate::ipam::{self, host_local};
 use crate::kernel::{Netns, Nft, Rtnl};
-use crate::plan::{self, Lent, LinkAttr, Object, Plan, Pod, Side, Step};
+use crate::plan::{LinkAttr, Object, Plan, Pod, Side, Step};
 use crate::record::{self, Attachment, Id, Read, boot_id, kept};
-use crate::request::names::check_ifname;
 use crate::result::CniResult;
-
-/// Where something of an attachment may be that has no record.
-#[derive(Clone, Debug, Default)]
-pub struct Remains {
-    /// Directories of leases.
-    pub leases: Vec<PathBuf>,
-    /// The pod's namespace, where an interface of the attachment's name is its own: the
-    /// reference plugins leave no record of theirs.
-    pub netns: Option<PathBuf>,
-    /// Whose interface it is.
-    pub theirs: Theirs,
-}
-
-/// What a reference plugin's interface is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Theirs {
-    /// A pair of Ethernet devices.
-    #[default]
-    Veth,
-    /// A link by itself, by the kernel's name for its kind.
-    Link(&'static str),
-    /// A link of the host's, whose name there is its alias.
-    Lent,
-}
 
 /// The attachments that a runtime still knows, by container and interface.
 pub type Valid = HashSet<(String, String)>;
-
-/// Takes an attachment away, whoever made it.
-///
-/// # Errors
-/// As [`super::del()`].
-pub fn detach(context: &Context, id: &Id, remains: &Remains) -> Result<()> {
-    let deleted = del::del_with(context, id, &remains.leases)?;
-    match &remains.netns {
-        Some(path) if deleted != del::Deleted::Gone => {
-            drop_theirs(path, &id.ifname, remains.theirs)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Removes what the reference plugin made, by its end in a pod; what it has lent goes home. A
-/// namespace that is gone took it along; the host's own holds no pod's.
-fn drop_theirs(path: &Path, ifname: &str, theirs: Theirs) -> Result<()> {
-    let netns = match Netns::open(path) {
-        Ok(netns) => netns,
-        Err(e) if matches!(e.kind, Kind::Missing | Kind::Input) => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    if Netns::own()?.same(&netns) {
-        return Ok(());
-    }
-    let mut pod = Pod::open(netns)?;
-    let Some(link) = pod.rtnl.link(ifname)? else { return Ok(()) };
-    let kind = match theirs {
-        Theirs::Veth => "veth",
-        Theirs::Link(kind) => kind,
-        Theirs::Lent => {
-            let Some(from) = link.alias.clone().filter(|name| check_ifname(name).is_ok()) else {
-                return Ok(());
-            };
-            let lent = Lent { from, to: ifname.into(), mac: None, alias: None, up: false };
-            return plan::send_home(&mut pod.rtnl, &link, &lent);
-        }
-    };
-    if link.kind.as_deref() == Some(kind) {
-        pod.rtnl.delete_link(&link)?;
-    }
-    Ok(())
-}
 
 /// Compares a part with its record, and the pod with what a runtime was told: nothing
 /// where all is as it was. Without a record what was told is all there is.

@@ -1,15 +1,18 @@
 //! portmap, firewall, tuning and vrf: what is added to what a plugin before them has made.
 
+use std::path::PathBuf;
+
 use podkeel_keep::fnv1a64;
 
 use super::Work;
 use super::env::Verb;
 use super::failure::{Answer, Failure, code};
-use crate::conf::Plugin;
+use crate::conf::{self, Plugin};
 use crate::ipam::{Assigned, Leases};
+
 use crate::record::Id;
 use crate::result::CniResult;
-use crate::verbs::{self, Outcome, Part, Remains};
+use crate::verbs::{self, Outcome, Part, Remains, TheirRules};
 
 /// How many tuning plugins one chain may have.
 const PARTS_MAX: u32 = 64;
@@ -79,10 +82,11 @@ impl Work<'_> {
         let last = (1..=PARTS_MAX).take_while(|n| self.has(*n)).last().unwrap_or(1);
         let mut failed = None;
         for number in (1..=last).rev() {
-            // Without a record something may be left of a lost run directory.
+            // Without a record something may be left of a lost run directory, or of the
+            // reference's plugin.
             if self.has(number) || self.leaves_marks() {
                 let id = self.id(&self.part(number));
-                failed = failed.or(verbs::detach(self.context, &id, &Remains::default()).err());
+                failed = failed.or(verbs::detach(self.context, &id, &self.remains()).err());
             }
         }
         failed.map_or(Ok(()), |error| Err(error.into()))
@@ -125,9 +129,35 @@ impl Work<'_> {
         }
     }
 
-    /// Whether it makes what is known again without a record: ports and accepts.
+    /// Whether it makes what is known again without a record: ports, accepts, and in the
+    /// reference's case settings.
     fn leaves_marks(&self) -> bool {
-        matches!(self.kind, "portmap" | "firewall") && !self.asks_for_nothing()
+        match self.kind {
+            "portmap" | "firewall" => !self.asks_for_nothing(),
+            "tuning" => !self.asks_for_nothing() && self.settings().is_some_and(|dir| dir.exists()),
+            _ => false,
+        }
+    }
+
+    /// What the reference's plugin of this name leaves.
+    fn remains(&self) -> Remains {
+        let netns = self.input.netns.clone();
+        let rules = match self.kind {
+            "portmap" => Some(TheirRules::Ports),
+            // As there: without a result nothing is known of its addresses.
+            "firewall" => self.prev().ok().flatten().map(|prev| {
+                let addrs = self.addresses(&prev).addrs;
+                TheirRules::Accepts(addrs.iter().map(|a| a.address.addr()).collect())
+            }),
+            _ => None,
+        };
+        Remains { netns, rules, settings: self.settings(), ..Remains::default() }
+    }
+
+    /// Where the reference's tuning keeps what it is to put back.
+    fn settings(&self) -> Option<PathBuf> {
+        let given = || conf::data_dir_of(self.value);
+        (self.kind == "tuning").then(|| given().unwrap_or_else(|| "/run/cni/tuning".into()))
     }
 
     /// The pod's addresses on this interface; for ports the first of each family.

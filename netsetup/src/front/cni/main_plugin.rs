@@ -7,10 +7,11 @@ use super::failure::{Answer, Failure, code};
 use crate::conf::Plugin;
 use crate::error::{Error, Kind};
 use crate::ipam::{Assigned, Leases};
+
 use crate::record::Id;
 use crate::request::Wishes;
 use crate::result::{CniResult, Interface, Ip};
-use crate::verbs::{self, Outcome, Part, Remains, Target, Theirs, Wanted};
+use crate::verbs::{self, Outcome, Part, Remains, Target, TheirLink, TheirRules, Wanted};
 
 impl Work<'_> {
     pub(super) fn main(&mut self, verb: Verb) -> Result<Option<Answer>, Failure> {
@@ -73,7 +74,9 @@ impl Work<'_> {
             _ => Remains {
                 leases: self.lease_dirs(),
                 netns: self.input.netns.clone(),
-                theirs: self.theirs(),
+                link: Some(self.their_link()),
+                rules: matches!(self.kind, "bridge" | "ptp").then_some(TheirRules::Masquerade),
+                settings: None,
             },
         };
         let ours = verbs::detach(self.context, &self.id(""), &remains);
@@ -84,15 +87,15 @@ impl Work<'_> {
     }
 
     /// What the reference plugin of this name would have made.
-    fn theirs(&self) -> Theirs {
+    fn their_link(&self) -> TheirLink {
         match self.kind {
-            "macvlan" => Theirs::Link("macvlan"),
-            "ipvlan" => Theirs::Link("ipvlan"),
-            "vlan" => Theirs::Link("vlan"),
-            "dummy" => Theirs::Link("dummy"),
-            "tap" => Theirs::Link("tun"),
-            "host-device" => Theirs::Lent,
-            _ => Theirs::Veth,
+            "macvlan" => TheirLink::Made("macvlan"),
+            "ipvlan" => TheirLink::Made("ipvlan"),
+            "vlan" => TheirLink::Made("vlan"),
+            "dummy" => TheirLink::Made("dummy"),
+            "tap" => TheirLink::Made("tun"),
+            "host-device" => TheirLink::Lent,
+            _ => TheirLink::Made("veth"),
         }
     }
 

@@ -36,6 +36,8 @@ fn comment(userdata: Option<&[u8]>) -> Option<String> {
 /// A table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableInfo {
+    /// NFPROTO_*: its family.
+    pub family: u8,
     /// Its name.
     pub name: String,
     /// Its comment.
@@ -47,6 +49,7 @@ impl TableInfo {
     pub fn read(message: &Message<'_>) -> Option<TableInfo> {
         let attrs = of(message, libc::NFT_MSG_NEWTABLE)?;
         Some(TableInfo {
+            family: *message.body.first()?,
             name: text(&attrs, NFTA_TABLE_NAME),
             comment: comment(attrs.find(NFTA_TABLE_USERDATA)),
         })
@@ -109,8 +112,12 @@ pub struct RuleInfo {
     pub exprs: Vec<String>,
     /// What it compares registers with, in order.
     pub compared: Vec<Vec<u8>>,
+    /// iptables' matches that it asks, by name, in order.
+    pub matches: Vec<String>,
     /// The chain that it jumps to.
     pub jump: Option<String>,
+    /// Whether it ends in accepting the packet.
+    pub accepts: bool,
     /// How it changes a packet's mark, if that is all that it does.
     pub mark: Option<MarkInfo>,
     /// Its comment: nft's, or iptables' match of that name.
@@ -126,7 +133,9 @@ impl RuleInfo {
             chain: text(&all, NFTA_RULE_CHAIN),
             exprs: Vec::new(),
             compared: Vec::new(),
+            matches: Vec::new(),
             jump: None,
+            accepts: false,
             mark: None,
             comment: comment(all.find(NFTA_RULE_USERDATA)),
         };
@@ -144,12 +153,15 @@ impl RuleInfo {
                     let data = attrs(data.find(NFTA_IMMEDIATE_DATA).unwrap_or(&[]));
                     let verdict = attrs(data.find(NFTA_DATA_VERDICT).unwrap_or(&[]));
                     rule.jump = verdict.find(NFTA_VERDICT_CHAIN).map(text_of);
+                    rule.accepts =
+                        verdict.find(NFTA_VERDICT_CODE).and_then(be32_of) == Some(ACCEPT);
                 }
                 "meta" => of_mark &= data.find(NFTA_META_KEY).and_then(be32_of) == Some(MARK),
                 // Comments as iptables-restore has them: struct xt_comment_info, a text of 256 bytes.
                 "match" if text(&data, NFTA_MATCH_NAME) == "comment" => {
                     rule.comment = rule.comment.or_else(|| data.find(NFTA_MATCH_INFO).map(text_of));
                 }
+                "match" => rule.matches.push(text(&data, NFTA_MATCH_NAME)),
                 "target" | "bitwise" => rule.mark = read_mark(&data),
                 _ => {}
             }
@@ -164,6 +176,7 @@ impl RuleInfo {
 }
 
 const MARK: u32 = libc::NFT_META_MARK as u32;
+const ACCEPT: u32 = libc::NF_ACCEPT as u32;
 
 /// What iptables' MARK does, or nft's `meta mark set`. The first is a target with a struct
 /// xt_mark_tginfo2 of linux/netfilter/xt_mark.h: `(mark & ~mask) ^ value`.

@@ -334,6 +334,11 @@ fn write_elem(m: &mut Msg<'_>, elem: &Elem) {
     }
 }
 
+/// Asks for all tables of the namespace, of every family.
+pub fn dump_tables(batch: &mut Batch) -> u32 {
+    batch.add(kind(libc::NFT_MSG_GETTABLE), DUMP, |m| m.body(&genmsg(libc::AF_UNSPEC as u8, 0)))
+}
+
 /// Asks for the generation id of the namespace's ruleset.
 pub fn get_generation(batch: &mut Batch) -> u32 {
     batch.add(kind(libc::NFT_MSG_GETGEN), REQUEST, |m| m.body(&genmsg(libc::AF_UNSPEC as u8, 0)))

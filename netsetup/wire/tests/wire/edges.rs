@@ -96,7 +96,11 @@ fn the_kernels_list_is_read() {
     let table: Vec<_> = all.iter().filter_map(TableInfo::read).collect();
     assert_eq!(
         table,
-        [TableInfo { name: "podkeel".into(), comment: Some(ruleset::COMMENT.into()) }]
+        [TableInfo {
+            family: nf::INET,
+            name: "podkeel".into(),
+            comment: Some(ruleset::COMMENT.into())
+        }]
     );
     let found: Vec<_> = all.iter().filter_map(ElemInfo::read).flat_map(|e| e.elems).collect();
     let made: Vec<_> = ruleset::elements().into_iter().map(|(_, _, elem)| elem).collect();
