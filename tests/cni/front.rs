@@ -221,3 +221,47 @@ fn an_answer_that_cannot_be_given_is_taken_back() {
         assert!(left.iter().all(|(name, _)| name.starts_with("last_reserved_ip")), "{left:?}");
     });
 }
+
+/// The host's own namespace is nobody's pod: CHECK compares nothing there, and DEL leaves an
+/// interface of the asked name alone, be it of the kind that the plugin makes.
+#[test]
+fn the_hosts_own_namespace_is_no_pods() {
+    world(Kind::User, || {
+        let plugins = ours();
+        sh("ip link add under type veth peer name other && mkdir -p /run/cni/tuning");
+        let veth = "ip link add up0 type veth peer name up1";
+        let host = Who { netns: "/proc/self/ns/net".into(), ifname: "up0".into(), ..who("a") };
+        let prev = json!({"cniVersion": "1.0.0", "interfaces": [{"name": "up0", "sandbox": "/proc/self/ns/net"}],
+            "ips": [{"interface": 0, "address": "10.99.0.1/24"}]});
+        for (plugin, make, more) in [
+            ("bridge", veth, json!({"bridge": "br-cni"})),
+            ("ptp", veth, json!({})),
+            ("loopback", veth, json!({})),
+            ("macvlan", "ip link add link under name up0 type macvlan", json!({"master": "under"})),
+            ("tap", "ip tuntap add dev up0 mode tap", json!({})),
+            ("host-device", veth, json!({"device": "under"})),
+            ("tuning", veth, json!({"mtu": 1300, "promisc": true})),
+            ("firewall", veth, json!({})),
+            (
+                "portmap",
+                veth,
+                json!({"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}}),
+            ),
+        ] {
+            // What the reference would have put down for its own DEL.
+            let note = r#"{"mtu": 1300, "promisc": false}"#;
+            sh(&format!("echo '{note}' >/run/cni/tuning/a_up0.json"));
+            sh(&format!("{make} && ip addr add 10.99.0.1/24 dev up0"));
+            sh("ip link set up0 alias home0 promisc on up");
+            let before = sh_out("ip -d addr show up0");
+            let base =
+                json!({"cniVersion": "1.0.0", "name": "net", "type": plugin, "prevResult": prev});
+            let conf = with(base, more);
+            let (code, msg) = plugins.fails("CHECK", &host, &conf);
+            assert!(code == 4 && msg.contains("the host's own"), "{plugin}: {code}: {msg}");
+            plugins.ok("DEL", &host, &conf);
+            assert_eq!(sh_out("ip -d addr show up0"), before, "{plugin}");
+            sh("ip link del up0");
+        }
+    });
+}

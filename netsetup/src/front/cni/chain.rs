@@ -95,6 +95,7 @@ impl Work<'_> {
     fn check_chained(&self) -> Result<(), Failure> {
         let told = self.told()?;
         let Some(netns) = &self.input.netns else { return Ok(()) };
+        self.must_be_a_pods()?;
         for number in (1..=PARTS_MAX).take_while(|n| self.has(*n)) {
             verbs::check_part(self.context, &self.id(&self.part(number)), netns, &told)?;
         }

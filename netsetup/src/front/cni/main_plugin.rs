@@ -102,6 +102,7 @@ impl Work<'_> {
     fn check_main(&self) -> Result<(), Failure> {
         let told = self.told()?;
         let Some(netns) = &self.input.netns else { return Ok(()) };
+        self.must_be_a_pods()?;
         self.delegate("CHECK")?;
         Ok(verbs::check_part(self.context, &self.id(""), netns, &told)?)
     }
@@ -119,14 +120,24 @@ impl Work<'_> {
             Kind::Input => Failure::of(code::ENVIRONMENT, &e),
             _ => Failure::from(e),
         })?;
-        match target.is_host()? {
-            false => Ok(target),
-            true => {
-                let why =
-                    format!("CNI_NETNS: {} is the host's own network namespace", path.display());
-                Err(Failure::new(code::ENVIRONMENT, why))
-            }
+        self.must_not_be_the_hosts(&target)?;
+        Ok(target)
+    }
+
+    /// CHECK compares nothing of the host's with what a pod is to have. That there is no such
+    /// namespace is for the comparison to say.
+    pub(super) fn must_be_a_pods(&self) -> Result<(), Failure> {
+        let target = self.input.netns.as_deref().map(Target::of_path);
+        target.and_then(|t| t.ok()).map_or(Ok(()), |target| self.must_not_be_the_hosts(&target))
+    }
+
+    fn must_not_be_the_hosts(&self, target: &Target) -> Result<(), Failure> {
+        if !target.is_host()? {
+            return Ok(());
         }
+        let path = target.netns.path.display();
+        let why = format!("CNI_NETNS: {path} is the host's own network namespace");
+        Err(Failure::new(code::ENVIRONMENT, why))
     }
 
     /// This call as an attachment, or a part of one.
