@@ -173,35 +173,6 @@ fn more_codes_than_the_reference_has() {
     });
 }
 
-#[test]
-fn status_tells_the_truth() {
-    world(Kind::User, || {
-        ns_add("a");
-        let plugins = ours();
-        let conf = with(bridge("1.1.0"), json!({"ipMasq": true}));
-        assert_eq!(plugins.ok("STATUS", &who("a"), &conf), Value::Null);
-        // One address for a pod, and it is given away.
-        let tiny = json!({"type": "host-local", "subnet": "10.78.0.0/30"});
-        let tiny = with(conf.clone(), json!({"ipam": tiny}));
-        plugins.ok("ADD", &who("a"), &tiny);
-        let (code, msg) = plugins.fails("STATUS", &who("a"), &tiny);
-        assert_eq!(code, 50, "{msg}");
-        assert!(msg.contains("none is free"), "{msg}");
-        plugins.ok("DEL", &who("a"), &tiny);
-        plugins.ok("STATUS", &who("a"), &tiny);
-        sh("ip link add br-x type dummy 2>/dev/null || ip link add br-x type veth");
-        let (code, msg) =
-            plugins.fails("STATUS", &who("a"), &with(conf.clone(), json!({"bridge": "br-x"})));
-        assert_eq!(code, 50, "{msg}");
-        sh("ip link del br-cni");
-        // With a pod that had its network by that bridge it is worse than that.
-        plugins.ok("ADD", &who("a"), &conf);
-        sh("ip link set br-cni name br-y && ip link set br-x name br-cni");
-        let (code, msg) = plugins.fails("STATUS", &who("a"), &conf);
-        assert_eq!(code, 51, "{msg}");
-    });
-}
-
 /// An answer that nobody reads is a failure, and leaves nothing.
 #[test]
 fn an_answer_that_cannot_be_given_is_taken_back() {

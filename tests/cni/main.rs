@@ -21,4 +21,5 @@ mod gc;
 mod guard;
 mod ipam;
 mod side;
+mod status;
 mod terms;

@@ -194,6 +194,17 @@ impl Rtnl {
         refused.first().map_or(Ok(()), |r| Err(r.error(format!("set link {name} up"))))
     }
 
+    /// Makes a pair of Ethernet devices, both here.
+    pub fn make_pair(&mut self, name: &str, peer: &str) -> Result<()> {
+        let other = rt::Link { name: Some(peer), ..rt::Link::default() };
+        let link =
+            rt::Link { name: Some(name), kind: rt::Kind::Veth(&other), ..rt::Link::default() };
+        let mut batch = self.socket.batch();
+        rt::new_link(&mut batch, rt::CREATE, &link);
+        let refused = self.socket.exchange(batch, |_| {})?;
+        refused.first().map_or(Ok(()), |r| Err(r.error(format!("add veth {name}"))))
+    }
+
     /// Deletes a link by index. Returns false where it was gone already.
     ///
     /// The kernel has whoever asks wait for an RCU grace period, about 20 ms, after the

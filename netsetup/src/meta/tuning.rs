@@ -11,11 +11,14 @@ use crate::plan::{LinkAttr, Object, Phase, Plan, Side};
 /// one is borrowed, with the value that it has now.
 pub fn plan(request: &Request, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new();
+    let is_made = makes_interface(request);
     for setting in &request.sysctls {
         let what = Object::Sysctl { path: setting.path.clone(), value: setting.value.clone() };
         plan = match facts.pod_sysctls.get(&setting.path).cloned().flatten() {
             Some(before) => plan.borrow(Side::Pod, what, before),
-            None if what.link() == Some(&request.ifname) => plan.own(Phase::Build, Side::Pod, what),
+            None if is_made && what.link() == Some(&request.ifname) => {
+                plan.own(Phase::Build, Side::Pod, what)
+            }
             None => {
                 let key = dotted(&setting.path);
                 return Err(Error::new(
@@ -35,10 +38,9 @@ pub fn link(request: &Request, conf: &Tuning, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new();
     for (attr, value) in settings(request, conf) {
         let what = Object::LinkAttr { link: request.ifname.clone(), attr, value };
-        let makes = request.network.plugins.iter().any(|plugin| plugin.makes_interface());
         plan = match facts.pod_link.iter().find(|(known, _)| *known == attr) {
             Some((_, before)) => plan.borrow(Side::Pod, what, before.clone()),
-            None if makes => plan.own(Phase::Build, Side::Pod, what),
+            None if makes_interface(request) => plan.own(Phase::Build, Side::Pod, what),
             None => {
                 let what = format!("set {} of link {} in the pod", attr.name(), request.ifname);
                 return Err(Error::new(Kind::Missing, what, "there is no such link"));
@@ -46,6 +48,10 @@ pub fn link(request: &Request, conf: &Tuning, facts: &Facts) -> Result<Plan> {
         };
     }
     Ok(plan)
+}
+
+fn makes_interface(request: &Request) -> bool {
+    request.network.plugins.iter().any(|plugin| plugin.makes_interface())
 }
 
 /// What is to be set. Of the addresses the caller's wins, as with the reference.

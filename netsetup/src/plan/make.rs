@@ -94,7 +94,7 @@ pub fn apply(
     let mut todo: Vec<usize> =
         plan.order().into_iter().filter(|i| part.has(&plan.steps[*i])).collect();
     if part == Part::Locked {
-        todo = missing(world, plan, todo)?;
+        todo = not_there(world, plan, todo)?;
     }
     let alike = |a: &usize, b: &usize| {
         let (a, b) = (&plan.steps[*a], &plan.steps[*b]);
@@ -121,8 +121,18 @@ pub fn apply(
     Ok(())
 }
 
+/// What attachments share that isn't there yet.
+///
+/// # Errors
+/// Something else is in its place.
+pub fn missing(world: &mut World, plan: &Plan) -> Result<Vec<Step>> {
+    let shared = |i: &usize| Part::Locked.has(&plan.steps[*i]);
+    let steps = plan.order().into_iter().filter(shared).collect();
+    Ok(not_there(world, plan, steps)?.into_iter().map(|i| plan.steps[i].clone()).collect())
+}
+
 /// Of the steps under the lock, those that aren't there yet.
-fn missing(world: &mut World, plan: &Plan, steps: Vec<usize>) -> Result<Vec<usize>> {
+fn not_there(world: &mut World, plan: &Plan, steps: Vec<usize>) -> Result<Vec<usize>> {
     world.host.look(true);
     let missing = look_for(world, plan, steps);
     world.host.look(false);

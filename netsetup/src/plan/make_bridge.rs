@@ -10,7 +10,7 @@ use crate::request::Vlan;
 
 /// A bridge is made under a hashed name and gets its own name and its mark in
 /// one message: killed in between, it is known by the hash.
-pub(super) fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
+pub fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
     let unnamed = world.mark.unnamed();
     let shared = world.mark.shared();
     let what = || format!("add bridge {}", bridge.name);

@@ -35,7 +35,8 @@ use serde::{Deserialize, Serialize};
 
 pub use device::{Device, DeviceKind, Lent, Parent};
 pub use find::{Found, check};
-pub use make::{Part, Stopped, apply};
+pub use make::{Part, Stopped, apply, missing};
+pub use make_bridge::make_bridge;
 pub use object::{Bridge, LinkAttr, Object, RouteAttrs, Side, Veth};
 pub use undo::{
     drop_bridge, drop_elems, drop_ruleset, is_empty, is_our_table, is_veth_of, set_attr, undo,

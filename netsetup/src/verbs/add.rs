@@ -131,7 +131,7 @@ pub fn explain(context: &Context, wanted: &Wanted, target: Target) -> Result<Pre
 }
 
 /// Facts, leases, plan.
-fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prepared> {
+pub(super) fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> Result<Prepared> {
     let sysctls = wanted.sysctls();
     let leases = addresses(context, wanted)?;
     let mut facts = Facts::read(&wanted.network, &leases, &world.mark, &mut world.host)?;

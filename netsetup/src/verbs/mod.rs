@@ -12,6 +12,7 @@ pub mod map;
 pub mod ns;
 mod plugin;
 mod reclaim;
+mod status;
 mod sweep;
 mod theirs;
 
@@ -22,8 +23,9 @@ use std::time::{Duration, Instant};
 pub use add::{Added, Outcome, Prepared, add, explain};
 pub use check::{Checked, check};
 pub use del::{Deleted, del, del_container, del_with};
-pub use plugin::{Unable, Valid, check_part, collect, has_record, status};
+pub use plugin::{Valid, check_part, collect, has_record};
 use podkeel_keep::{self as keep, Lock, Wait};
+pub use status::{Unable, status};
 pub use theirs::{Remains, TheirLink, TheirRules, detach};
 
 use crate::conf::{self, Network};

@@ -1,5 +1,5 @@
 //! What runtimes ask of CNI plugins beyond add and del: compare with a result, collect what is
-//! no longer valid, say whether an add could work.
+//! no longer valid.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,12 +9,12 @@ use podkeel_wire::rt::LinkInfo;
 
 use super::group::links_first;
 use super::{Context, check, del};
-use crate::conf::{self, Ipam, Network, Plugin};
+use crate::conf::{Ipam, Network};
 use crate::error::{Error, Kind, Result};
 use crate::ipam::{self, host_local};
-use crate::kernel::{Netns, Nft, Rtnl};
+use crate::kernel::Netns;
 use crate::plan::{LinkAttr, Object, Plan, Pod, Side, Step};
-use crate::record::{self, Attachment, Id, Read, boot_id, kept};
+use crate::record::{self, Attachment, Id, Read, kept};
 use crate::result::CniResult;
 
 /// The attachments that a runtime still knows, by container and interface.
@@ -149,62 +149,6 @@ pub fn collect(context: &Context, network: &Network, parts: &[&str], valid: &Val
         }
     }
     errors.into_iter().next().map_or(Ok(()), Err)
-}
-
-/// Why an add to a network can't work.
-#[derive(Clone, Debug)]
-pub struct Unable {
-    /// The reason.
-    pub error: Error,
-    /// It is something that pods rely on which are attached already.
-    pub limits_pods: bool,
-}
-
-/// Whether an add to this network could work, as far as can be told without one.
-///
-/// # Errors
-/// The first reason why it couldn't.
-pub fn status(context: &Context, network: &Network) -> std::result::Result<(), Unable> {
-    let shared = context.trust().and_then(|()| has_what_is_shared(network));
-    shared.map_err(|error| Unable { limits_pods: has_pods(context, network), error })?;
-    has_address(context, network).map_err(|error| Unable { error, limits_pods: false })
-}
-
-/// Whether any pod is attached to a network, as far as records can be read.
-fn has_pods(context: &Context, network: &Network) -> bool {
-    let all = record::whole(&context.roots).unwrap_or_default();
-    all.iter().any(|a| a.id.network == network.name && boot_id().is_ok_and(|boot| boot == a.boot))
-}
-
-/// Whether bridge and ruleset can be what they are to be.
-fn has_what_is_shared(network: &Network) -> Result<()> {
-    let mut host = Rtnl::open()?;
-    let filters = network.plugins.iter().any(|plugin| match plugin {
-        Plugin::Bridge(conf) | Plugin::Vxlan(conf::Vxlan { bridge: conf, .. }) => conf.ip_masq,
-        Plugin::Ptp(conf) => conf.ip_masq,
-        Plugin::Portmap(_) | Plugin::Firewall(_) => true,
-        _ => false,
-    });
-    if filters {
-        Nft::open()?.generation()?;
-    }
-    if let Some(conf) = network.bridge()
-        && let Some(link) = host.link(&conf.bridge)?
-        && link.kind.as_deref() != Some("bridge")
-    {
-        let what = format!("use {} as a bridge", conf.bridge);
-        return Err(Error::new(Kind::Taken, what, "it is a link of another kind"));
-    }
-    Ok(())
-}
-
-/// Whether an address is left.
-fn has_address(context: &Context, network: &Network) -> Result<()> {
-    if matches!(network.ipam(), Some(Ipam::Foreign(_))) {
-        return Ok(());
-    }
-    let asked = ipam::Asked { network, container: "status", ifname: "eth0", ips: &[] };
-    ipam::lease(asked, &context.roots).map(|_| ())
 }
 
 /// Whether a part has a record: one look.
