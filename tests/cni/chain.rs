@@ -313,3 +313,70 @@ fn flows_of_udp_follow_their_port() {
         assert_eq!(ports(&sh_out("grep 'dport=5354 ' /proc/net/nf_conntrack")), ports(&kept));
     });
 }
+
+/// A result of somebody else's, with what ours would not write: it is read as far as it is
+/// needed, and handed through word for word.
+#[test]
+fn what_others_have_made() {
+    world(Kind::User, || {
+        let (far, pod, plugins) = (neighbour("far", 0), ns_add("a"), ours());
+        sh(
+            "ip link add up7 up type veth peer name eth0 netns a && ip addr add 10.79.0.1/24 dev up7",
+        );
+        pod.sh("ip link set eth0 up && ip addr add 10.79.0.2/24 dev eth0 && ip route add default via 10.79.0.1");
+        sh("iptables -P FORWARD DROP && echo 1 >/proc/sys/net/ipv4/ip_forward");
+        let interface = json!({"name": "eth0", "sandbox": "/run/netns/a", "mac": "02:00:00:00:00:07",
+            "mtu": 1500, "vendor": {"queue": 7}});
+        let prev = json!({"cniVersion": "1.1.0", "interfaces": [interface], "vendor": ["x"],
+            "ips": [{"address": "10.79.0.2/24", "interface": -1, "gateway": ""}],
+            "routes": [{"dst": "10.1.2.3/16"}, {"dst": "10.2.0.0/16", "gw": "fd00::1"},
+                       {"dst": "10.3.0.0/16", "gw": "", "mtu": -1, "priority": -5}]});
+        let handed = with(prev.clone(), json!({"dns": {}}));
+        let conf = |more: Value| {
+            with(json!({"cniVersion": "1.1.0", "name": "net", "prevResult": prev}), more)
+        };
+        let ports = json!({"portMappings": [{"hostPort": 8080, "containerPort": 80}]});
+        let confs = [
+            conf(json!({"type": "portmap", "runtimeConfig": ports})),
+            conf(json!({"type": "firewall"})),
+            conf(json!({"type": "tuning", "promisc": true})),
+        ];
+        for conf in &confs {
+            assert_eq!(plugins.ok("ADD", &who("a"), conf), handed, "{conf}");
+            plugins.ok("CHECK", &who("a"), conf);
+        }
+        let _server = tcp_server(&pod, "a", Ipv4Addr::new(10, 79, 0, 2), 80);
+        let ask = || tcp(&far.ns, (far.host_v4, 8080).into(), WITHIN);
+        assert!(ask().is_ok(), "{}", sh_out("iptables-save; nft list table inet podkeel"));
+        for conf in confs.iter().rev() {
+            plugins.ok("DEL", &who("a"), conf);
+        }
+        // What tuning changes it says, and nothing else.
+        let tuned = conf(json!({"type": "tuning", "mac": "02:00:00:00:00:08", "mtu": 1400}));
+        let mut wanted = handed.clone();
+        wanted["interfaces"][0]["mac"] = json!("02:00:00:00:00:08");
+        wanted["interfaces"][0]["mtu"] = json!(1400);
+        assert_eq!(plugins.ok("ADD", &who("a"), &tuned), wanted);
+        plugins.ok("DEL", &who("a"), &tuned);
+        let lo = super::call::Who { ifname: "lo".into(), ..who("a") };
+        let loopback = conf(json!({"type": "loopback"}));
+        assert_eq!(plugins.ok("ADD", &lo, &loopback), handed);
+        plugins.ok("DEL", &lo, &loopback);
+        // In another version it is written anew: what can't be said there is left out.
+        let bare = conf(json!({"type": "portmap"}));
+        assert_eq!(plugins.ok("ADD", &who("a"), &bare), handed);
+        let old = plugins.ok("ADD", &who("a"), &with(bare, json!({"cniVersion": "0.3.1"})));
+        assert_eq!(old["ips"], json!([{"version": "4", "address": "10.79.0.2/24"}]), "{old}");
+        assert_eq!(old["routes"], json!([{"dst": "10.1.0.0/16"}, {"dst": "10.3.0.0/16"}]), "{old}");
+        // What has no such form at all stays an error.
+        for bad in [
+            json!({"ips": 7}),
+            json!({"ips": [{"address": "x"}]}),
+            json!({"routes": [{"dst": "x"}]}),
+        ] {
+            let conf = with(confs[0].clone(), json!({"prevResult": with(prev.clone(), bad)}));
+            let (code, msg) = plugins.fails("ADD", &who("a"), &conf);
+            assert!(code == 6 && msg.contains("prevResult"), "{code}: {msg}");
+        }
+    });
+}

@@ -165,6 +165,11 @@ pub fn prev_of(value: &Value) -> Result<Option<CniResult>> {
     read().map_err(|fault: Fault| in_words(&fault))
 }
 
+/// The same as it was said, word for word.
+pub fn said_before(value: &Value) -> Option<&Value> {
+    Some(Node::root(value).object().ok()?.get("prevResult")?.value)
+}
+
 fn in_words(fault: &Fault) -> Error {
     Error::new(fault.kind, "read the network configuration", fault.why.clone())
 }

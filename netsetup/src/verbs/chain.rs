@@ -199,7 +199,7 @@ fn in_version(answer: Value, call: &Call<'_>, version: &str) -> Result<Value> {
     if answer["cniVersion"] == version {
         return Ok(answer);
     }
-    let read = conf::result(&answer, &format!("the result of plugin {}", call.plugin.kind));
+    let read = conf::told(&answer, &format!("the result of plugin {}", call.plugin.kind));
     // It isn't the user's input that makes no sense.
     read.map_err(|e| e.kind(Kind::Failed))?.to_json(version)
 }

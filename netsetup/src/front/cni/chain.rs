@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use podkeel_keep::fnv1a64;
+use serde_json::{Value, json};
 
-use super::Work;
 use super::env::Verb;
 use super::failure::{Answer, Failure, code};
+use super::{Work, pretty};
 use crate::conf::{self, Plugin};
 use crate::ipam::{Assigned, Leases};
 
@@ -33,12 +34,14 @@ impl Work<'_> {
         if self.asks_for_nothing() {
             // A repeated ADD may ask for less than the first.
             self.take_off()?;
-            return self.answer(&prev);
+            return Ok(Answer(pretty(&self.hand_on(&prev)?)));
         }
         self.make_part(&prev)?;
-        let mut result = prev;
-        self.note_mac(&mut result);
-        self.answer(&result).inspect_err(|_| {
+        let answer = self.hand_on(&prev).map(|mut result| {
+            self.note_settings(&mut result);
+            Answer(pretty(&result))
+        });
+        answer.inspect_err(|_| {
             // The runtime's DEL tries once more.
             let _ = self.take_off();
         })
@@ -180,12 +183,20 @@ impl Work<'_> {
         leases
     }
 
-    /// The result tells the address that tuning has given the interface.
-    fn note_mac(&self, result: &mut CniResult) {
+    /// The result tells what tuning has given the interface: its address, and where the version
+    /// has it, its mtu.
+    fn note_settings(&self, result: &mut Value) {
         let Some(Plugin::Tuning(conf)) = self.call.network.plugins.first() else { return };
-        let Some(mac) = conf.asked_mac.or(self.call.mac).or(conf.mac) else { return };
-        for interface in result.interfaces.iter_mut().filter(|i| i.name == self.input.ifname) {
-            interface.mac = mac.to_string();
+        let mac = conf.asked_mac.or(self.call.mac).or(conf.mac).map(|mac| mac.to_string());
+        let mtu = conf.link.mtu.filter(|_| self.call.network.cni_version == "1.1.0");
+        let interfaces = result["interfaces"].as_array_mut().into_iter().flatten();
+        for interface in interfaces.filter(|i| i["name"] == self.input.ifname.as_str()) {
+            if let Some(mac) = &mac {
+                interface["mac"] = json!(mac);
+            }
+            if let Some(mtu) = mtu {
+                interface["mtu"] = json!(mtu);
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! bridge, ptp, macvlan and the like, and loopback: the pod's interface. And what all plugins do alike at GC
 //! and STATUS.
 
-use super::Work;
 use super::env::Verb;
 use super::failure::{Answer, Failure, code};
+use super::{Work, pretty};
 use crate::conf::Plugin;
 use crate::error::{Error, Kind};
 use crate::ipam::{Assigned, Leases};
@@ -36,20 +36,16 @@ impl Work<'_> {
         let answer = added.and_then(|outcome| match outcome {
             Outcome::Added(added) => {
                 self.warn(&added.warnings);
-                let result = match self.call.network.plugins.first() {
-                    Some(Plugin::Loopback) => self.loopback_result()?,
-                    _ => added.result,
+                let answer = match self.call.network.plugins.first() {
+                    Some(Plugin::Loopback) => self.answer_loopback(),
+                    _ => self.answer(&added.result),
                 };
-                self.answer(&result).inspect_err(|_| {
+                answer.inspect_err(|_| {
                     // Nobody will ever know of it but the record, and the runtime's DEL.
                     let _ = verbs::del(self.context, &wanted.id());
                 })
             }
-            Outcome::Already(there) if self.kind == "loopback" => {
-                let _ = there;
-                let result = self.loopback_result()?;
-                self.answer(&result)
-            }
+            Outcome::Already(_) if self.kind == "loopback" => self.answer_loopback(),
             Outcome::Already(there) => {
                 let why = format!("it has {} already", there.id.ifname);
                 Err(Error::new(Kind::Taken, format!("attach {}", there.id), why).into())
@@ -200,13 +196,13 @@ impl Work<'_> {
     }
 
     /// `lo` and its addresses, or what the plugins before have made.
-    fn loopback_result(&self) -> Result<CniResult, Failure> {
+    fn answer_loopback(&self) -> Result<Answer, Failure> {
         if let Some(prev) = self.prev()? {
-            return Ok(prev);
+            return Ok(Answer(pretty(&self.hand_on(&prev)?)));
         }
         let sandbox = self.input.netns.as_ref().map(|path| path.display().to_string());
         let ip = |a: &Assigned| Ip { interface: Some(0), address: a.address, gateway: None };
-        Ok(CniResult {
+        self.answer(&CniResult {
             interfaces: vec![Interface {
                 name: self.input.ifname.clone(),
                 mac: "00:00:00:00:00:00".into(),

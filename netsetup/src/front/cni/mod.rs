@@ -234,6 +234,23 @@ impl Work<'_> {
         conf::prev_of(self.value).map_err(|e| Failure::of(code::DECODE, &e))
     }
 
+    /// What the plugins before this one have made, for those after it: word for word, whatever
+    /// else is in it than we read. In another version than the configuration's it is written anew.
+    fn hand_on(&self, prev: &CniResult) -> Result<Value, Failure> {
+        let version = &self.call.network.cni_version;
+        match conf::said_before(self.value) {
+            Some(said) if said["cniVersion"] == version.as_str() => {
+                let mut said = said.clone();
+                // Old readers look for it.
+                if said["dns"].is_null() {
+                    said["dns"] = Value::Object(serde_json::Map::new());
+                }
+                Ok(said)
+            }
+            _ => prev.to_json(version).map_err(|e| Failure::of(code::CONFIG, &e)),
+        }
+    }
+
     /// A result in the version that the configuration speaks.
     fn answer(&self, result: &CniResult) -> Result<Answer, Failure> {
         let value = result
