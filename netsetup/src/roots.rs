@@ -4,6 +4,7 @@
 //! ```text
 //! /run/podkeel/net/<network>/<container>/<ifname>.json  what an attachment made   PODKEEL_RUN_DIR
 //! /run/podkeel/pins/<attachment>                        namespaces with something of the host's
+//! /run/podkeel/leased/<leases>/<container>:<ifname>/    what host-local by its own name has leased
 //! /run/netns/<name>                                     namespaces with names     PODKEEL_NETNS_DIR
 //! /var/lib/cni/networks/<network>/<ip>                  leases of host-local      PODKEEL_LEASE_DIR
 //! /etc/podkeel/net.d, /etc/cni/net.d                    network lists             PODKEEL_CONF_DIR (a:b)

@@ -1,11 +1,11 @@
 //! host-local and static by their own names, beside the reference in the same files.
 
-use std::time::Instant;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::call::{Who, bridge, files, host_local, lease_root, leases, ours, reference, who, with};
-use super::common::{Kind, ns_add, sh, world};
+use super::common::{Kind, dirs, ns_add, output_with, scratch, sh, sh_out, told, world};
 
 fn conf(version: &str, ipam: Value) -> Value {
     json!({"cniVersion": version, "name": "net", "type": "host-local", "ipam": ipam})
@@ -200,30 +200,93 @@ fn a_bridge_with_static_addresses() {
     });
 }
 
-/// With most of a /16 leased, by whomever, one more is no slower.
+/// With most of a /16 leased, by whomever, neither ADD nor DEL reads the others' leases, in the
+/// process of a bridge of ours or by host-local's own name.
 #[test]
 fn fifty_thousand_leases() {
     world(Kind::User, || {
         ns_add("a");
-        let conf = with(bridge("1.0.0"), json!({"ipam": host_local(&["10.77.0.0/16"])}));
         let plugins = ours();
-        let time = || {
-            let began = Instant::now();
-            plugins.ok("ADD", &who("a"), &conf);
-            plugins.ok("DEL", &who("a"), &conf);
-            began.elapsed()
+        let ipam = host_local(&["10.77.0.0/16"]);
+        let both = [
+            with(bridge("1.0.0"), json!({"ipam": ipam})),
+            conf("1.0.0", host_local(&["10.77.0.0/16"])),
+        ];
+        let calls = |verb: &str, conf: &Value| {
+            let file = scratch().join("calls").display().to_string();
+            let program = plugins.dir.join(conf["type"].as_str().expect("a type"));
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-o", &file]).arg(program).envs([
+                ("CNI_COMMAND", verb),
+                ("CNI_CONTAINERID", "a"),
+                ("CNI_NETNS", "/run/netns/a"),
+                ("CNI_IFNAME", "eth0"),
+                ("CNI_PATH", "/nowhere"),
+            ]);
+            let output = output_with(&mut strace, conf.to_string().as_bytes());
+            assert!(output.status.success(), "{}", told(verb, &output));
+            sh_out(&format!("wc -l <{file}")).parse::<usize>().expect("a number")
         };
-        time();
-        let empty = (0..5).map(|_| time()).min().expect("five");
+        let count = |conf: &Value| {
+            let add = calls("ADD", conf);
+            plugins.fails("ADD", &who("a"), conf);
+            [add, calls("DEL", conf)]
+        };
+        both.iter().for_each(|conf| _ = count(conf));
+        let few = [&both[0], &both[1]].map(count);
         let dir = leases("net");
         for i in 0u32..50_000 {
             let ip = std::net::Ipv4Addr::from(0x0a4d_0002 + i);
             std::fs::write(dir.join(ip.to_string()), format!("c{i}\r\neth0")).expect("a lease");
         }
-        let full = (0..5).map(|_| time()).min().expect("five");
-        assert!(
-            full < empty * 3 + std::time::Duration::from_millis(50),
-            "{empty:?}, then {full:?}"
-        );
+        let many = [&both[0], &both[1]].map(count);
+        // One look at the names of all: the next ones in turn are taken.
+        let more = few
+            .iter()
+            .flatten()
+            .zip(many.iter().flatten())
+            .map(|(few, many)| many.saturating_sub(*few));
+        assert!(more.into_iter().all(|more| more < 1000), "{few:?}, then {many:?}");
+        assert!(!dirs().run.exists(), "{}", sh_out("find /run -name '*podkeel*'"));
+    });
+}
+
+/// What somebody else leased or gave back is seen, whatever was noted.
+#[test]
+fn notes_are_believed_where_leases_say_the_same() {
+    world(Kind::User, || {
+        let conf = conf("1.0.0", host_local(&["10.77.0.0/24"]));
+        let (ours, theirs) = (ours(), reference());
+        let held = || {
+            let all = files(&leases("net")).into_iter();
+            all.filter(|(_, owner)| owner.starts_with("a\r")).count()
+        };
+        for (first, then) in [(&ours, &theirs), (&theirs, &ours)] {
+            first.ok("ADD", &who("a"), &conf);
+            for plugins in [first, then] {
+                plugins.fails("ADD", &who("a"), &conf);
+            }
+            then.ok("DEL", &who("a"), &conf);
+            assert_eq!(held(), 0);
+            // Another has its address by now.
+            then.ok("ADD", &Who { args: "IP=10.77.0.2".into(), ..who("b") }, &conf);
+            first.ok("DEL", &who("a"), &conf);
+            assert!(files(&leases("net")).contains(&("10.77.0.2".into(), "b\r\neth0".into())));
+            then.ok("DEL", &who("b"), &conf);
+        }
+        // One of each set, of which the other's isn't in the configuration any more.
+        theirs.ok("ADD", &who("a"), &conf);
+        let other = with(conf.clone(), json!({"ipam": host_local(&["10.78.0.0/24"])}));
+        ours.ok("ADD", &who("a"), &other);
+        assert_eq!(held(), 2);
+        ours.ok("DEL", &who("a"), &conf);
+        assert_eq!(held(), 0, "{:?}", files(&leases("net")));
+        // A note that is left over goes by gc.
+        ours.ok("ADD", &who("a"), &conf);
+        theirs.ok("DEL", &who("a"), &conf);
+        assert!(dirs().run.join("leased").exists());
+        let run = dirs().run.display().to_string();
+        sh(&format!("PODKEEL_RUN_DIR={run} {} gc", env!("CARGO_BIN_EXE_netsetup")));
+        assert!(!dirs().run.exists(), "{}", sh_out("find /run -name '*podkeel*'"));
     });
 }

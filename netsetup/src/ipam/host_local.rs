@@ -322,6 +322,11 @@ pub fn leases_of(dir: &Path, id: &str, ifname: &str) -> Result<Vec<Lease>> {
     Ok(found)
 }
 
+/// Whether a host-local of others has ever worked in this directory: it leaves its lock.
+pub fn is_shared(dir: &Path) -> bool {
+    dir.join("lock").exists()
+}
+
 /// All leases that have an owner, sorted by address; none if the directory is missing.
 pub fn leases(dir: &Path) -> Result<Vec<Held>> {
     let mut held = Vec::new();

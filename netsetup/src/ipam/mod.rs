@@ -2,6 +2,7 @@
 
 mod assign;
 pub mod host_local;
+pub mod noted;
 mod resolv_conf;
 
 use std::{net::IpAddr, path::PathBuf};

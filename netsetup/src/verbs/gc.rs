@@ -62,6 +62,7 @@ pub fn gc(context: &Context, dry_run: bool) -> Result<Found> {
     shared(context, dry_run, &mut found)?;
     leases(context, dry_run, &mut found)?;
     if !dry_run {
+        ipam::noted::sweep(&context.roots)?;
         for dir in [context.roots.net(), context.held()?] {
             keep::sweep(&dir).map_err(|e| kept("clear away unfinished files", &e))?;
         }

@@ -120,7 +120,7 @@ impl Context {
     }
 
     /// Records say what root is to undo: nobody else may write them.
-    fn trust(&self) -> Result<()> {
+    pub fn trust(&self) -> Result<()> {
         use std::os::unix::fs::MetadataExt;
         let run = &self.roots.run;
         let what = || format!("use {} for records", run.display());
@@ -161,7 +161,7 @@ impl Context {
 
 impl Context {
     /// Removes the roots of records once nothing is in them any more.
-    fn tidy(&self) {
+    pub fn tidy(&self) {
         remove_unused(&self.roots.net());
         remove_unused(&self.roots.pins());
         // Best effort: the next one removes what is empty.

@@ -147,6 +147,7 @@ pub fn collect(context: &Context, network: &Network, parts: &[&str], valid: &Val
                 errors.extend(held.in_dir(&dir).drop().err());
             }
         }
+        errors.extend(ipam::noted::sweep(&context.roots).err());
     }
     errors.into_iter().next().map_or(Ok(()), Err)
 }

@@ -1,24 +1,30 @@
 //! As an address manager, for a plugin that calls ours. A lease's file is all the record
 //! that there is, as with the reference: the attachment is somebody else's.
 
+use std::path::Path;
+
 use super::env::Verb;
 use super::failure::{Answer, Failure, code};
 use super::{Work, delegate};
 use crate::conf::{self, Ipam};
 use crate::error::{Error, Kind};
-use crate::ipam::{self, Asked, Leases, host_local};
+use crate::ipam::noted::Notes;
+use crate::ipam::{self, Asked, Lease, Leases, host_local};
 use crate::result::{CniResult, Ip};
+use crate::verbs;
 
 /// How often an address that another program takes first is replaced by the next.
 const TRIES: u32 = 50;
 
 impl Work<'_> {
     pub(super) fn ipam(&mut self, verb: Verb) -> Result<Option<Answer>, Failure> {
+        self.context.trust()?;
         match verb {
             Verb::Add => {
                 let leases = self.claim()?;
                 let result = of_leases(&leases);
-                self.answer(&result).map(Some).inspect_err(|_| give_back(&leases))
+                // The runtime's DEL tries once more.
+                self.answer(&result).map(Some).inspect_err(|_| _ = self.release())
             }
             Verb::Check => self.check_leases().map(|()| None),
             _ => self.release().map(|()| None),
@@ -35,15 +41,29 @@ impl Work<'_> {
         };
         for _ in 0..TRIES {
             let leases = ipam::lease(asked, &self.context.roots)?;
-            self.has_none_yet(&leases)?;
-            match make_all(&leases) {
+            let there = self.has_none_yet(&leases)?;
+            let dirs = self.lease_dirs();
+            let of = |dir: &Path, leases: &[Lease]| {
+                let its = leases.iter().filter(|lease| lease.dir == dir);
+                its.map(|lease| lease.ip).collect::<Vec<_>>()
+            };
+            for dir in &dirs {
+                self.notes(dir).make([of(dir, &there), of(dir, &leases.claims)].concat())?;
+            }
+            let error = match make_all(&leases) {
                 Ok(()) => {
                     leases.remember();
                     return Ok(leases);
                 }
-                // Somebody was faster; an address that was asked for stays taken.
-                Err(error) if error.kind == Kind::Taken => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => error,
+            };
+            for dir in &dirs {
+                self.notes(dir).drop();
+                self.notes(dir).make(of(dir, &there))?;
+            }
+            // Somebody was faster; an address that was asked for stays taken.
+            if error.kind != Kind::Taken {
+                return Err(error.into());
             }
         }
         let what = format!("lease an address of network {}", asked.network.name);
@@ -52,14 +72,15 @@ impl Work<'_> {
     }
 
     /// An interface has one address of a set: a second ADD is a mistake of the caller's. One
-    /// that is asked for is refused by its file.
-    fn has_none_yet(&self, leases: &Leases) -> Result<(), Failure> {
-        let Some(ipam) = self.call.network.ipam().and_then(Ipam::host_local) else { return Ok(()) };
+    /// that is asked for is refused by its file. Returns what it has of other sets.
+    fn has_none_yet(&self, leases: &Leases) -> Result<Vec<Lease>, Failure> {
+        let Some(ipam) = self.call.network.ipam().and_then(Ipam::host_local) else {
+            return Ok(Vec::new());
+        };
         let (container, ifname) = (&self.input.container, &self.input.ifname);
-        let mut there = Vec::new();
-        for dir in self.lease_dirs() {
-            there.extend(host_local::leases_of(&dir, container, ifname)?);
-        }
+        // A bridge of ours leases without a note: its record tells.
+        let recorded = verbs::has_record(self.context, &self.id(""));
+        let there = self.own_leases(&|dir| recorded || host_local::is_shared(dir))?;
         let asked = |ip| self.call.ips.contains(ip) || ipam.ips.contains(ip);
         let sets = ipam.sets.iter().zip(&leases.claims).filter(|(_, claim)| !asked(&claim.ip));
         for (set, _) in sets {
@@ -70,16 +91,35 @@ impl Work<'_> {
                 return Err(Error::new(Kind::Taken, what, why).into());
             }
         }
-        Ok(())
+        Ok(there)
     }
 
     fn release(&self) -> Result<(), Failure> {
-        for dir in self.lease_dirs() {
-            for lease in host_local::leases_of(&dir, &self.input.container, &self.input.ifname)? {
-                lease.drop()?;
-            }
+        for lease in self.own_leases(&|_| true)? {
+            lease.drop()?;
         }
+        self.lease_dirs().iter().for_each(|dir| self.notes(dir).drop());
+        self.context.tidy();
         Ok(())
+    }
+
+    /// The interface's leases: those that are noted, or without notes those that say so
+    /// themselves. To find them all leases are read, if that `may` be of use.
+    fn own_leases(&self, may: &dyn Fn(&Path) -> bool) -> Result<Vec<Lease>, Failure> {
+        let (container, ifname) = (&self.input.container, &self.input.ifname);
+        let mut found = Vec::new();
+        for dir in self.lease_dirs() {
+            let noted = self.notes(&dir).leases()?;
+            if noted.is_empty() && may(&dir) {
+                found.extend(host_local::leases_of(&dir, container, ifname)?);
+            }
+            found.extend(noted);
+        }
+        Ok(found)
+    }
+
+    fn notes<'b>(&'b self, dir: &'b Path) -> Notes<'b> {
+        Notes::of(&self.context.roots, dir, &self.input.container, &self.input.ifname)
     }
 
     fn check_leases(&self) -> Result<(), Failure> {
@@ -91,11 +131,8 @@ impl Work<'_> {
         };
         match self.call.network.ipam() {
             Some(Ipam::HostLocal(_)) => {
-                let mut any = false;
-                for dir in self.lease_dirs() {
-                    any |= !host_local::leases_of(&dir, container, ifname)?.is_empty();
-                }
-                if !any {
+                let there = self.own_leases(&|_| true)?;
+                if there.is_empty() {
                     return Err(lost("it has no lease".into()));
                 }
             }
@@ -156,13 +193,6 @@ fn make_all(leases: &Leases) -> crate::error::Result<()> {
         }
     }
     Ok(())
-}
-
-fn give_back(leases: &Leases) {
-    for lease in &leases.claims {
-        // The runtime's DEL tries once more.
-        let _ = lease.drop();
-    }
 }
 
 /// What an address manager answers: addresses that are no interface's yet.
