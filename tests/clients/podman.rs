@@ -184,12 +184,11 @@ fn a_second_network_comes_and_goes() {
         let before = dump(&[]);
         podman.ok("network create --disable-dns --subnet 10.91.0.0/24 two");
         let list = Podman::networks().join("two.conflist");
-        // podman always writes a firewall step.
         let text = std::fs::read_to_string(&list).expect("podman's list");
-        let mut conf: Value = serde_json::from_str(&text).expect("JSON");
+        let conf: Value = serde_json::from_str(&text).expect("JSON");
         let bridge = conf["plugins"][0]["bridge"].as_str().expect("a bridge's name").to_owned();
-        conf["plugins"].as_array_mut().expect("plugins").retain(|p| p["type"] != "firewall");
-        std::fs::write(&list, conf.to_string()).expect("a list");
+        // As podman has written it, with its firewall step.
+        assert!(text.contains("\"firewall\""), "{text}");
         podman.ok(&run("a", "--net keel", "sleep 1000"));
         podman.ok("network connect two a");
         let links = podman.ok("exec a /bin/busybox ip -4 -o addr");

@@ -265,53 +265,64 @@ fn the_allowlist_of_tuning() {
 /// the port was nobody's, and later with a pod that has left.
 #[test]
 fn flows_of_udp_follow_their_port() {
-    world(Kind::User, || {
-        let (far, pod, plugins) = (neighbour("far", 0), ns_add("a"), ours());
-        let result = plugins.ok("ADD", &who("a"), &bridge("1.0.0"));
-        let _inside = udp_server(&pod, "a", address(&result), 53);
-        let _own = udp_server(&Ns::host(), "host", Ipv4Addr::UNSPECIFIED, 5353);
-        let _other = udp_server(&Ns::host(), "host", Ipv4Addr::UNSPECIFIED, 5354);
-        let portmap = json!({"cniVersion": "1.0.0", "name": "net", "type": "portmap", "prevResult": result,
-            "runtimeConfig": {"portMappings": [{"hostPort": 5353, "containerPort": 53, "protocol": "udp"}]}});
-        // Each asks again and again from one socket.
-        let client = |port: u16| {
-            let socket =
-                in_netns(&far.ns, || std::net::UdpSocket::bind("0.0.0.0:0")).expect("a socket");
-            socket.connect((far.host_v4, port)).expect("a route");
-            socket.set_read_timeout(Some(WITHIN)).expect("a timeout");
-            move || {
-                socket.send(b"?\n").ok()?;
-                let mut line = [0; 200];
-                let len = socket.recv(&mut line).ok()?;
-                String::from_utf8_lossy(&line[..len]).split(' ').next().map(str::to_owned)
-            }
-        };
-        let flow = |port: u16| {
-            sh_out(&format!("grep -c 'udp .* dport={port} ' /proc/net/nf_conntrack || true"))
-        };
-        // The ruleset is there already, so that conntrack sees the host's own flows.
-        let masq = with(bridge("1.0.0"), json!({"ipMasq": true}));
-        ns_add("b");
-        plugins.ok("ADD", &who("b"), &masq);
-        let (asker, other) = (client(5353), client(5354));
-        assert_eq!((asker(), other()), (Some("host".into()), Some("host".into())));
-        let kept = sh_out("grep 'dport=5354 ' /proc/net/nf_conntrack");
-        assert_eq!(flow(5353), "1");
-        plugins.ok("ADD", &who("a"), &portmap);
-        assert_eq!(asker(), Some("a".into()), "the same socket reaches the pod now");
-        assert!(sh_out("cat /proc/net/nf_conntrack").contains("sport=53 "), "through the pod");
-        plugins.ok("DEL", &who("a"), &portmap);
-        assert_eq!(flow(5353), "0");
-        assert_eq!(asker(), Some("host".into()), "and the host again");
-        // Nobody else's flow was touched: it is the same one, not one made anew.
-        let ports = |line: &str| {
-            line.split_whitespace()
-                .filter(|w| w.starts_with("sport="))
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(ports(&sh_out("grep 'dport=5354 ' /proc/net/nf_conntrack")), ports(&kept));
-    });
+    for v6 in [false, true] {
+        world(Kind::User, || flows_of_udp(v6));
+    }
+}
+
+fn flows_of_udp(v6: bool) {
+    let (far, pod, plugins) = (neighbour("far", 0), ns_add("a"), ours());
+    let (any, host): (IpAddr, IpAddr) = match v6 {
+        false => (Ipv4Addr::UNSPECIFIED.into(), far.host_v4.into()),
+        true => (std::net::Ipv6Addr::UNSPECIFIED.into(), far.host_v6.into()),
+    };
+    let family = if v6 { "^ipv6" } else { "^ipv4" };
+    let result = plugins.ok("ADD", &who("a"), &bridge("1.0.0"));
+    let ip = result["ips"][usize::from(v6)]["address"].as_str().expect("an address");
+    let ip: IpAddr = ip.split('/').next().expect("an address").parse().expect("an address");
+    let _inside = udp_server(&pod, "a", ip, 53);
+    // Bound to the very address: an answer of one that isn't may come from another.
+    let _own = udp_server(&Ns::host(), "host", host, 5353);
+    let _other = udp_server(&Ns::host(), "host", host, 5354);
+    let portmap = json!({"cniVersion": "1.0.0", "name": "net", "type": "portmap", "prevResult": result,
+        "runtimeConfig": {"portMappings": [{"hostPort": 5353, "containerPort": 53, "protocol": "udp"}]}});
+    // Each asks again and again from one socket.
+    let client = |port: u16| {
+        let socket = in_netns(&far.ns, || std::net::UdpSocket::bind((any, 0))).expect("a socket");
+        socket.connect((host, port)).expect("a route");
+        socket.set_read_timeout(Some(WITHIN)).expect("a timeout");
+        move || {
+            socket.send(b"?\n").ok()?;
+            let mut line = [0; 200];
+            let len = socket.recv(&mut line).ok()?;
+            String::from_utf8_lossy(&line[..len]).split(' ').next().map(str::to_owned)
+        }
+    };
+    let flows =
+        |what: &str| sh_out(&format!("grep '{family} .*{what}' /proc/net/nf_conntrack || true"));
+    let flow = |port: u16| flows(&format!("udp .* dport={port} ")).lines().count();
+    // The ruleset is there already, so that conntrack sees the host's own flows.
+    let masq = with(bridge("1.0.0"), json!({"ipMasq": true}));
+    ns_add("b");
+    plugins.ok("ADD", &who("b"), &masq);
+    let (asker, other) = (client(5353), client(5354));
+    assert_eq!((asker(), other()), (Some("host".into()), Some("host".into())));
+    let kept = flows("dport=5354 ");
+    assert_eq!(flow(5353), 1);
+    plugins.ok("ADD", &who("a"), &portmap);
+    assert_eq!(asker(), Some("a".into()), "the same socket reaches the pod now");
+    assert!(flows("sport=53 ") != "", "through the pod");
+    plugins.ok("DEL", &who("a"), &portmap);
+    assert_eq!(flow(5353), 0);
+    assert_eq!(asker(), Some("host".into()), "and the host again");
+    // Nobody else's flow was touched: it is the same one, not one made anew.
+    let ports = |line: &str| {
+        line.split_whitespace()
+            .filter(|w| w.starts_with("sport="))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ports(&flows("dport=5354 ")), ports(&kept));
 }
 
 /// A result of somebody else's, with what ours would not write: it is read as far as it is

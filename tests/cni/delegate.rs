@@ -57,9 +57,15 @@ fn what_goes_wrong_there() {
         let plugins = ours();
         let error = r#"{"cniVersion":"1.0.0","code":11,"msg":"later","details":"busy"}"#;
         script(&plugins, "fails", &format!("echo '{error}'; exit 1"));
-        let output = plugins.call("bridge", "ADD", &who("a"), &conf("fails"));
-        assert_eq!(output.status.code(), Some(1));
-        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{error}\n"));
+        // Whatever was asked.
+        let told = json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": [],
+            "prevResult": {"cniVersion": "1.1.0"}});
+        for verb in ["ADD", "CHECK", "DEL", "STATUS", "GC"] {
+            let output =
+                plugins.call("bridge", verb, &who("a"), &with(conf("fails"), told.clone()));
+            assert_eq!(output.status.code(), Some(1), "{verb}");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{error}\n"), "{verb}");
+        }
         script(&plugins, "dies", "echo oops; exit 3");
         let (code, msg) = plugins.fails("ADD", &who("a"), &conf("dies"));
         assert!(code >= 100 && msg.contains("exit status: 3"), "{code}: {msg}");

@@ -236,3 +236,83 @@ fn the_hosts_own_namespace_is_no_pods() {
         }
     });
 }
+
+/// On the program's own file system the names are hard links to it.
+#[test]
+fn names_are_hard_links_where_they_can_be() {
+    world(Kind::User, || {
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_netsetup"));
+        // Beside the program, and gone at the end however that comes about.
+        let dir = Beside(program.with_file_name(format!("names.{}", std::process::id())));
+        let install = || sh(&format!("{} install {}", program.display(), dir.0.display()));
+        let links = || {
+            use std::os::unix::fs::MetadataExt;
+            let is = std::fs::symlink_metadata(dir.0.join("bridge")).expect("a name");
+            let own = program.metadata().expect("the program");
+            assert_eq!((is.dev(), is.ino()), (own.dev(), own.ino()));
+            is.nlink()
+        };
+        install();
+        let nlink = links();
+        assert!(nlink > NAMES.len() as u64, "{nlink}");
+        let kinds = sh_out(&format!("find {} -type f | wc -l", dir.0.display()));
+        assert_eq!(kinds, NAMES.len().to_string());
+        // A file of others', and one of an earlier program, under a plugin's name.
+        std::fs::remove_file(dir.0.join("ptp")).expect("a name");
+        std::fs::write(dir.0.join("ptp"), "x").expect("a file");
+        install();
+        assert_eq!(links(), nlink);
+        assert_eq!(
+            sh_out(&format!("find {} | wc -l", dir.0.display())),
+            (NAMES.len() + 1).to_string()
+        );
+    });
+}
+
+/// A directory that goes with the test.
+struct Beside(std::path::PathBuf);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// stdin that can't be read, or never ends; and a signal in the middle.
+#[test]
+fn what_stops_a_call() {
+    world(Kind::User, || {
+        ns_add("a");
+        let plugins = ours();
+        let bridge = plugins.dir.join("bridge").display().to_string();
+        let vars = "CNI_COMMAND=ADD CNI_CONTAINERID=a CNI_NETNS=/run/netns/a CNI_IFNAME=eth0";
+        let call = |stdin: &str| {
+            let output = super::common::sh_any(&format!("{vars} CNI_PATH=/x {bridge} <{stdin}"));
+            failed(stdin, &output)
+        };
+        let (code, msg) = call("/run");
+        assert!(code == 5 && msg.contains("Is a directory"), "{code}: {msg}");
+        sh("head -c 16777217 /dev/zero >/run/long");
+        let (code, msg) = call("/run/long");
+        assert!(code == 5 && msg.contains("16777216"), "{code}: {msg}");
+        // It waits for the lock around what pods share: a signal ends that.
+        let conf = with(super::call::bridge("1.0.0"), json!({"ipMasq": true}));
+        std::fs::write("/run/conf", conf.to_string()).expect("a file");
+        let run = dirs().run.display().to_string();
+        sh(&format!("mkdir -p -m 700 {run}"));
+        let output = super::common::sh_any(&format!(
+            "exec 9<{run}; flock 9; {vars} CNI_PATH=/x {bridge} </run/conf >/run/said & \
+             pid=$!; until grep -qs 'SigCgt:.*4[0-9a-f]\\{{3\\}}$' /proc/$pid/status; do :; done; \
+             kill -TERM $pid; wait $pid"
+        ));
+        assert_eq!(output.status.code(), Some(1), "{}", told("ADD", &output));
+        let said: Value = serde_json::from_str(&sh_out("cat /run/said")).expect("an answer");
+        assert_eq!(said["code"], 11, "{said}");
+        assert!(said["msg"].as_str().expect("a message").contains("signal 15"), "{said}");
+        assert!(
+            !sh_out("ip -br link").contains("br-cni")
+                && !sh_out("ip -n a -br link").contains("eth0")
+        );
+        assert!(!dirs().run.exists() || sh_out(&format!("find {run} -type f")).is_empty());
+    });
+}

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::call::{bridge, files, leases, ours, who, with};
-use super::common::{Kind, ns_add, ns_del, scratch, sh, sh_out, world};
+use super::call::{bridge, files, host_local, leases, ours, who, with};
+use super::common::{Kind, dirs, ns_add, ns_del, scratch, sh, sh_out, world};
 
 #[test]
 fn what_is_not_valid_goes() {
@@ -53,6 +53,65 @@ fn what_is_not_valid_goes() {
         assert_eq!(masq.matches("10.77.0.").count(), 1, "{masq}");
         gc(&conf);
         plugins.ok("DEL", &who("b"), &conf);
+    });
+}
+
+/// The key's other name, and both at once as libcni sends them; each plugin by its own name.
+#[test]
+fn gc_of_each_plugin() {
+    world(Kind::User, || {
+        let plugins = ours();
+        sh("iptables -P FORWARD DROP");
+        let conf = |more: Value| with(json!({"cniVersion": "1.1.0", "name": "net"}), more);
+        let chain = |name: &str, port: u16| {
+            let pod = ns_add(name);
+            let list = vec![
+                with(bridge("1.1.0"), json!({"ipMasq": true})),
+                conf(json!({"type": "portmap", "runtimeConfig": {"portMappings": [
+                    {"hostPort": port, "containerPort": 80}]}})),
+                conf(json!({"type": "firewall"})),
+                conf(json!({"type": "tuning", "mtu": 1400})),
+                conf(json!({"type": "tuning", "promisc": true})),
+            ];
+            plugins.chain("ADD", &who(name), &list, &Value::Null);
+            (pod, list)
+        };
+        let ((a, list), (b, _)) = (chain("a", 8080), chain("b", 8081));
+        let leased = conf(
+            json!({"type": "host-local", "name": "other", "ipam": host_local(&["10.79.0.0/24"])}),
+        );
+        for name in ["a", "b"] {
+            plugins.ok("ADD", &who(name), &leased);
+        }
+        let one = json!([{"containerID": "b", "ifname": "eth0"}]);
+        let short = json!({"cni.dev/attachments": one});
+        let both = json!({"cni.dev/valid-attachments": one, "cni.dev/attachments": one});
+        let accepts = || sh_out("iptables -S CNI-FORWARD").matches("10.77.0.").count();
+        assert_eq!(accepts(), 6);
+        plugins.ok("GC", &who("x"), &with(list[2].clone(), short.clone()));
+        assert_eq!(accepts(), 3);
+        let link = |pod: &super::common::Ns| pod.sh_out("ip link show eth0");
+        plugins.ok("GC", &who("x"), &with(list[3].clone(), both.clone()));
+        assert!(link(&a).contains("mtu 1500") && !link(&a).contains("PROMISC"), "{}", link(&a));
+        assert!(link(&b).contains("mtu 1400") && link(&b).contains("PROMISC"), "{}", link(&b));
+        plugins.ok("GC", &who("x"), &with(list[1].clone(), both.clone()));
+        let ports = sh_out("nft list map inet podkeel ports4");
+        assert!(ports.contains("8081") && !ports.contains("8080"), "{ports}");
+        plugins.ok("GC", &who("x"), &with(list[0].clone(), short.clone()));
+        assert!(!sh_out("ip -n a -br link").contains("eth0"));
+        plugins.ok("GC", &who("x"), &with(leased.clone(), short));
+        let owners = |network: &str| {
+            let all =
+                files(&leases(network)).into_iter().filter(|(name, _)| !name.starts_with("last"));
+            all.map(|(_, owner)| owner).collect::<Vec<_>>()
+        };
+        assert_eq!(owners("other"), ["b\r\neth0"]);
+        assert_eq!(owners("net"), ["b\r\neth0"; 2]);
+        let none = json!({"cni.dev/attachments": []});
+        for conf in list.iter().chain([&leased]) {
+            plugins.ok("GC", &who("x"), &with(conf.clone(), none.clone()));
+        }
+        assert!(!dirs().run.exists(), "{}", sh_out("find /run -name '*podkeel*'"));
     });
 }
 

@@ -20,6 +20,7 @@ mod front;
 mod gc;
 mod guard;
 mod ipam;
+mod left;
 mod side;
 mod status;
 mod terms;

@@ -128,3 +128,48 @@ fn pods_on_the_same_terms_share_them() {
         assert!(table().contains("No such file"), "{}", table());
     });
 }
+
+/// Marks over IPv4 and IPv6: packets from the pods' own network carry the bit, and the pod sees
+/// the host; others' carry none, and the pod sees whose they are.
+#[test]
+fn marks_of_both_families() {
+    for (more, bit) in [
+        (json!({"markMasqBit": 7}), "0x80/0x80"),
+        (json!({"externalSetMarkChain": "MARKS"}), "0x4000/0x4000"),
+    ] {
+        world(Kind::User, || {
+            let (far, plugins) = (neighbour("far", 0), ours());
+            for command in ["iptables", "ip6tables"] {
+                sh(&format!(
+                    "{command} -t nat -N MARKS && {command} -t nat -A MARKS -j MARK --or-mark 0x4000 && \
+                     {command} -t nat -A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE && \
+                     {command} -t mangle -A POSTROUTING -p tcp -m mark --mark {bit}"
+                ));
+            }
+            let (ns, result) = pod(&plugins, "a");
+            let (asker, _) = pod(&plugins, "b");
+            let conf = portmap(&result, more.clone());
+            plugins.ok("ADD", &who("a"), &conf);
+            let hosts: [IpAddr; 2] = [far.host_v4.into(), far.host_v6.into()];
+            let fars: [IpAddr; 2] = [far.v4.into(), far.v6.into()];
+            for (i, command) in ["iptables", "ip6tables"].into_iter().enumerate() {
+                let text = |key: &str| result["ips"][i][key].as_str().expect("text").to_owned();
+                let ip: IpAddr =
+                    text("address").split('/').next().expect("one").parse().expect("one");
+                let gateway: IpAddr = text("gateway").parse().expect("an address");
+                tcp_server(&ns, "a", ip, 80);
+                let marked = || {
+                    let list = format!("{command} -t mangle -nvxL POSTROUTING | tail -1");
+                    sh_out(&list).split_whitespace().next().expect("a count").to_owned()
+                };
+                let seen = |from: &super::common::Ns| {
+                    tcp(from, (hosts[i], 8080).into(), SHORT).expect("an answer").peer.ip()
+                };
+                assert_eq!((seen(&far.ns), marked()), (fars[i], "0".into()), "{more}: {}", table());
+                assert_eq!(seen(&asker), gateway, "{more}: {}", table());
+                assert_ne!(marked(), "0", "{more}: {}", table());
+            }
+            plugins.ok("DEL", &who("a"), &conf);
+        });
+    }
+}

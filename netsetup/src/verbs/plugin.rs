@@ -148,6 +148,7 @@ pub fn collect(context: &Context, network: &Network, parts: &[&str], valid: &Val
             }
         }
         errors.extend(ipam::noted::sweep(&context.roots).err());
+        context.tidy();
     }
     errors.into_iter().next().map_or(Ok(()), Err)
 }
