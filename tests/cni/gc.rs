@@ -1,14 +1,12 @@
 //! GC: what isn't valid any more goes, whoever forgot it; what is valid stays.
 
 use std::collections::BTreeSet;
-use std::fs::{File, read_to_string};
-use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::call::{bridge, files, host_local, leases, ours, who, with};
-use super::common::{Kind, dirs, ns_add, ns_del, scratch, sh, sh_out, world};
+use super::common::gone::{gone_links, group_of};
+use super::common::{Kind, dirs, ns_add, ns_del, sh, sh_out, world};
 
 #[test]
 fn what_is_not_valid_goes() {
@@ -126,48 +124,13 @@ fn several_links_go_at_once() {
             plugins.ok("ADD", &who(name), &conf);
         }
         sh("ip link add stays group 7 type bridge");
-        let log = scratch().join("announced");
-        let mut monitor = Command::new("ip")
-            .args(["-o", "monitor", "link"])
-            .stdout(File::create(&log).expect("a file"))
-            .spawn()
-            .expect("ip of iproute2");
-        let announced = || read_to_string(&log).expect("what was announced");
-        // It listens once it has heard of something.
-        wait_for("ip monitor", || {
-            sh("ip link set stays down && ip link set stays up");
-            announced().contains("stays")
-        });
         let none = json!({"cni.dev/valid-attachments": []});
-        plugins.ok("GC", &who("x"), &with(conf, none));
-        let gone = || announced().lines().filter(|l| is_gone(l)).map(str::to_owned).collect();
-        wait_for("three to be gone", || Vec::<String>::len(&gone()) == 3);
-        monitor.kill().and_then(|()| monitor.wait()).expect("ip monitor ends");
-
-        let groups: BTreeSet<String> = gone().iter().filter_map(|line| group_of(line)).collect();
-        assert!(groups.len() == 1 && !groups.contains("default"), "{}", announced());
+        let gone = gone_links(3, || _ = plugins.ok("GC", &who("x"), &with(conf, none)));
+        let groups: BTreeSet<String> = gone.iter().filter_map(|line| group_of(line)).collect();
+        assert!(groups.len() == 1 && !groups.contains("default"), "{gone:#?}");
         let left = sh_out("ip -br link");
         assert!(left.contains("stays") && !left.contains("pk"), "{left}");
         let leased = files(&leases("net")).into_iter().any(|(name, _)| name.starts_with("10."));
         assert!(!leased, "no lease is left");
     });
-}
-
-/// A line of `ip monitor` about a veth of ours: not what it was as a bridge's port, which
-/// has no group.
-fn is_gone(line: &str) -> bool {
-    line.starts_with("Deleted") && line.contains(": pk") && line.contains(" group ")
-}
-
-fn group_of(line: &str) -> Option<String> {
-    line.split_once(" group ")?.1.split_whitespace().next().map(str::to_owned)
-}
-
-#[track_caller]
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

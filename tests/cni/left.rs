@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::call::{Plugins, bridge, files, leases, ours, who, with};
+use super::common::gone::runs;
 use super::common::{Kind, dirs, ns_add, ns_del, sh, sh_out, world};
 
 fn chain() -> Vec<Value> {
@@ -90,5 +91,30 @@ fn after_a_reboot() {
             ns_del("a");
             sh("ip link del br-cni");
         }
+    });
+}
+
+/// Who waits for the kernel after DEL has nobody wait for him: the caller has heard the end of
+/// both outputs while such a process is still there.
+#[test]
+fn the_end_is_heard_before_the_last_process_ends() {
+    world(Kind::User, || {
+        let plugins = ours();
+        let list = chain();
+        ns_add("a");
+        let program = plugins.dir.join("bridge").display().to_string();
+        let mut seen = false;
+        // The wait is short: one that is over by the time of the look says nothing.
+        for _ in 0..100 {
+            let result = add(&plugins, &list);
+            for conf in list.iter().rev() {
+                plugins.ok("DEL", &who("a"), &with(conf.clone(), json!({"prevResult": result})));
+                seen |= runs(&program);
+            }
+            if seen {
+                return;
+            }
+        }
+        panic!("no process was ever there after the end");
     });
 }

@@ -9,6 +9,7 @@
 //! tap       the program at a tap's other end
 //! prober    a neighbour who keeps knocking while something else happens
 //! dump      the state of the world as words; what two states differ in
+//! gone      how links and processes of ours go
 //! helper    programs that tests need beside the ones under test
 //! flatten   what `ip -j` and `nft -j` print, as the lines of a dump
 //! trace     a program under ptrace: count its system calls, kill it at one, fail one
@@ -33,6 +34,7 @@
 pub mod crash;
 pub mod dump;
 mod flatten;
+pub mod gone;
 mod helper;
 pub mod netns;
 pub mod prober;

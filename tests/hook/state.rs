@@ -1,7 +1,8 @@
 //! What a runtime writes to a hook's stdin, and what nobody should.
 
-use super::bed::{hook, netsetup};
+use super::bed::{DUAL, hook, netsetup, network};
 use super::common::dump::{assert_same_world, dump};
+use super::common::gone::{gone_links, group_of, runs};
 use super::common::{Kind, ns_add, sh_any, world};
 
 fn state(id: &str, status: &str, pid: &str) -> String {
@@ -60,5 +61,47 @@ fn an_endless_state_is_refused() {
         let output = sh_any(&command);
         assert_eq!(output.status.code(), Some(2), "{}", super::common::told(&command, &output));
         assert_eq!(netsetup("map"), "no attachments\n");
+    });
+}
+
+/// Two networks of one container go at once, as one group of links; and the runtime hears the
+/// end while the processes that wait for the kernel are still there.
+#[test]
+fn two_networks_go_as_one() {
+    world(Kind::User, || {
+        network("dual", DUAL);
+        ns_add("a");
+        let mut sleeper = std::process::Command::new("ip")
+            .args(["netns", "exec", "a", "sleep", "1000"])
+            .spawn()
+            .expect("ip of iproute2");
+        // It is in the namespace once it is sleep.
+        let comm = format!("/proc/{}/comm", sleeper.id());
+        while std::fs::read_to_string(&comm).is_ok_and(|name| name != "sleep\n") {
+            std::thread::yield_now();
+        }
+        let flags = "--network dual --network bridge";
+        let created = state("a", "created", &format!(", \"pid\": {}", sleeper.id()));
+        let mut seen = false;
+        for _ in 0..100 {
+            assert_eq!(hook(flags, created.as_bytes()), (Some(0), String::new()));
+            let gone = gone_links(2, || {
+                assert_eq!(
+                    hook(flags, state("a", "stopped", "").as_bytes()),
+                    (Some(0), String::new())
+                );
+                seen |= runs(super::bed::NETSETUP);
+            });
+            let groups: Vec<_> = gone.iter().filter_map(|line| group_of(line)).collect();
+            assert!(
+                groups.len() == 2 && groups[0] == groups[1] && groups[0] != "default",
+                "{gone:#?}"
+            );
+            if seen {
+                break;
+            }
+        }
+        sleeper.kill().and_then(|()| sleeper.wait()).expect("sleep ends");
+        assert!(seen, "no process was ever there after the end");
     });
 }
