@@ -21,6 +21,7 @@ mod gc;
 mod guard;
 mod ipam;
 mod left;
+mod newest;
 mod side;
 mod status;
 mod terms;

@@ -13,7 +13,7 @@ use crate::facts::{self, Facts};
 use crate::ipam::{self, Leases};
 use crate::kernel::Rtnl;
 use crate::names::Mark;
-use crate::plan::{Object, Part, Plan, Pod, Stopped, World, apply};
+use crate::plan::{Object, Part, Plan, Pod, Side, Stopped, World, apply};
 use crate::record::{Attachment, State, boot_id, kept};
 use crate::result::{CniResult, of_plan::of_plan};
 
@@ -88,10 +88,14 @@ fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
                 attachment.accepts = world.accepts.clone();
                 finish(context, &mut world, &attachment, record)?;
                 prepared.leases.remember();
+                let mut result = prepared.result;
+                if wanted.part.is_some() && wanted.network.cni_version == CNI_VERSION {
+                    tell_mtus(&mut world, &mut result);
+                }
                 world.leave(context.removed_lately());
                 return Ok(Outcome::Added(Box::new(Added {
                     attachment,
-                    result: prepared.result,
+                    result,
                     warnings: prepared.warnings,
                 })));
             }
@@ -110,6 +114,16 @@ fn attempt(context: &Context, wanted: &Wanted, target: Target) -> Result<Outcome
     }
     let why = "another program took every address that was tried";
     Err(Error::new(Kind::Taken, format!("lease an address of network {}", id.network), why))
+}
+
+/// The mtus that the kernel chose; the answer of the newest version tells them. All is made by
+/// now: one that can't be read is left out.
+fn tell_mtus(world: &mut World, result: &mut CniResult) {
+    for interface in result.interfaces.iter_mut().filter(|i| i.mtu.is_none()) {
+        let side = if interface.sandbox.is_empty() { Side::Host } else { Side::Pod };
+        let link = world.rtnl(side).and_then(|rtnl| rtnl.link(&interface.name));
+        interface.mtu = link.ok().flatten().map(|link| link.mtu);
+    }
 }
 
 /// The version of the specification that answers are written in.
