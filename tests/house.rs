@@ -25,7 +25,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("shim/start/", "the same"),
     ("tests/common/raw.rs", "ptrace and waitpid of the harness"),
     ("tests/pause/helper.rs", "a program under test that is built without any crate"),
-    ("tests/init/witness.rs", "the same"),
+    ("tests/init/helper.rs", "the same"),
     ("tests/shim/helper.rs", "the same"),
 ];
 

@@ -42,18 +42,10 @@ pub(crate) fn ours(name: &str) -> String {
     folder.join(name).display().to_string()
 }
 
-/// The witness, compiled once.
+/// The witness: `helper.rs`.
 pub(crate) fn witness() -> &'static str {
     static WITNESS: OnceLock<String> = OnceLock::new();
-    WITNESS.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/init/witness.rs");
-        let witness = Path::new(env!("CARGO_TARGET_TMPDIR")).join("init-witness");
-        let mut rustc = Command::new(env!("PODKEEL_RUSTC"));
-        rustc.args(["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-o"]);
-        let status = rustc.arg(&witness).arg(source).status().expect("rustc");
-        assert!(status.success(), "{rustc:?}: {status}");
-        witness.display().to_string()
-    })
+    WITNESS.get_or_init(|| super::common::helper("init").display().to_string())
 }
 
 /// Where the init runs.

@@ -236,7 +236,7 @@ fn orphans_are_reaped_and_told_of() {
 }
 
 /// What is said of a witness that neglects a zombie.
-const NEGLECTS: &str = "(init-witness) does not wait for its zombies";
+const NEGLECTS: &str = "(init-helper) does not wait for its zombies";
 
 /// pause as PID 1 over a shell's line, in which `$0` is the witness; with a /proc of its own
 /// PID namespace, or with that of another.

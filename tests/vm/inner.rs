@@ -93,7 +93,7 @@ pub(super) fn on(choice: &On, most: Duration) {
     image.modules(&kernel);
     super::ours().iter().for_each(|program| image.program(program));
     programs.iter().for_each(|program| image.program(&program.path));
-    ["pause", "shim"].map(super::common::helper).iter().for_each(|p| image.program(p));
+    ["init", "pause", "shim"].map(super::common::helper).iter().for_each(|p| image.program(p));
     image.text("/init", include_str!("init.sh"), 0o755);
     image.text("/inner", include_str!("inner.sh"), 0o755);
     image.text("/modules", MODULES, 0o644);
