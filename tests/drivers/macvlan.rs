@@ -164,7 +164,8 @@ fn the_master_of_a_host_with_ipv6_alone() {
         let text = netsetup("explain net --netns /run/netns/pod");
         assert!(text.contains("macvlan eth0 mode bridge on up0 of the host"), "{text}");
         add("net --netns /run/netns/pod");
-        assert!(reaches(&one, "fd05::1"));
+        // On a busy machine a fresh link's first solicitation may be lost: it is asked once more.
+        assert!((0..5).any(|_| reaches(&one, "fd05::1")));
         netsetup("check net --netns /run/netns/pod");
         netsetup("del net --netns /run/netns/pod");
         // IPv4's comes first where both are there.
