@@ -242,6 +242,91 @@ fn what_is_refused() {
     }
 }
 
+#[test]
+fn every_key_of_the_wrong_type_or_out_of_range() {
+    let remote = |keys: &str| {
+        format!(r#""type": "vxlan", "id": 1, "remotes": [{{"host": "192.0.2.1", {keys}}}]"#)
+    };
+    let subnets = r#""subnets": ["10.1.0.0/24"]"#;
+    let ipvlan = |keys| format!(r#""type": "ipvlan", {keys}"#);
+    let vlan = |keys| format!(r#""type": "vlan", {keys}"#);
+    let tap = |keys| format!(r#""type": "tap", {keys}"#);
+    let bond = |keys| {
+        format!(r#""type": "macvlan", "master": "bond0", "bond": {{"links": ["eth1"], {keys}}}"#)
+    };
+    let lent = |keys| format!(r#""type": "host-device", {keys}"#);
+    for (keys, says) in [
+        (ipvlan(r#""master": "a b""#), "master: \"a b\""),
+        (ipvlan(r#""master": 7"#), "master: must be a string, not a number"),
+        (ipvlan(r#""mtu": 60"#), "mtu: 60 is not from 68 to 65535"),
+        (ipvlan(r#""mtu": "1400""#), "mtu: must be a number, not a string"),
+        (ipvlan(r#""linkInContainer": "no""#), "linkInContainer: must be true or false"),
+        (vlan(r#""master": "eth0", "mtu": 65536"#), "mtu: 65536 is not from 68 to 65535"),
+        (vlan(r#""master": "eth0", "mtu": true"#), "mtu: must be a number"),
+        (vlan(r#""master": "eth0", "linkInContainer": 1"#), "linkInContainer: must be true or"),
+        (vlan(r#""master": "eth0", "vlanId": -1"#), "vlanId: -1 is not a whole number"),
+        (vlan(r#""master": "eth0", "vlanId": "7""#), "vlanId: must be a number, not a string"),
+        (vlan(r#""master": "a/b", "vlanId": 7"#), "master: \"a/b\""),
+        (vlan(r#""master": [], "vlanId": 7"#), "master: must be a string"),
+        (tap(r#""multiQueue": 1"#), "multiQueue: must be true or false, not a number"),
+        (tap(r#""mac": "x""#), "mac: \"x\": a MAC address is six pairs of hex digits"),
+        (tap(r#""mac": "03:00:00:00:00:01""#), "no interface can have"),
+        (tap(r#""mac": 7"#), "mac: must be a string, not a number"),
+        (tap(r#""mtu": 67"#), "mtu: 67 is not from 68 to 65535"),
+        (tap(r#""owner": true"#), "owner: must be a number"),
+        (tap(r#""group": 4294967296"#), "group: 4294967296 is not a whole number"),
+        (tap(r#""selinuxContext": 7"#), "selinuxContext: must be a string, not a number"),
+        (tap(r#""bridge": 7"#), "bridge: must be a string, not a number"),
+        (lent(r#""device": 7"#), "device: must be a string, not a number"),
+        (lent(r#""hwaddr": 7"#), "hwaddr: must be a string, not a number"),
+        (lent(r#""kernelpath": 7"#), "kernelpath: must be a string, not a number"),
+        (lent(r#""pciBusID": 7"#), "pciBusID: must be a string, not a number"),
+        (bond(r#""miimon": -1"#), "bond.miimon: -1 is not a whole number"),
+        (bond(r#""miimon": "100""#), "bond.miimon: must be a number, not a string"),
+        (bond(r#""mode": 1"#), "bond.mode: must be a string, not a number"),
+        (remote(&format!(r#""mac": "x", {subnets}"#)), "remotes[0].mac: \"x\": a MAC address"),
+        (remote(&format!(r#""mac": 7, {subnets}"#)), "remotes[0].mac: must be a string"),
+        (
+            remote(r#""subnets": "10.1.0.0/24""#),
+            "remotes[0].subnets: must be an array, not a string",
+        ),
+        (remote(r#""subnets": ["x"]"#), "remotes[0].subnets[0]: \"x\""),
+        (format!(r#"{}, "mtu": 70000"#, remote(subnets)), "mtu: 70000 is not from 68 to 65535"),
+    ] {
+        let error = plugins(&format!("{{{keys}}}")).expect_err(&keys);
+        assert!(error.to_string().contains(says), "{keys}: {error}");
+        assert_eq!(error.kind, Kind::Input, "{keys}");
+    }
+}
+
+/// A runtime's word on which device it is counts more than the list's PCI address.
+#[test]
+fn a_runtime_says_which_device() {
+    let call = |asked: &str| {
+        let text = format!(
+            r#"{{"cniVersion": "1.0.0", "name": "net", "type": "host-device",
+                 "pciBusID": "0000:00:1f.6", "runtimeConfig": {asked}}}"#
+        );
+        super::call(&decode(&text).unwrap(), "host-device", &Args::default())
+    };
+    for (asked, is) in [
+        (r#"{"deviceID": "0000:00:02.0"}"#, "0000:00:02.0"),
+        (r#"{"deviceID": ""}"#, "0000:00:1f.6"),
+        ("{}", "0000:00:1f.6"),
+    ] {
+        let kind = call(asked).unwrap().network.interface().unwrap().kind.clone();
+        assert_eq!(kind, InterfaceKind::HostDevice(HostDevice::Pci(is.into())), "{asked}");
+    }
+    for (asked, says) in [
+        ("7", "runtimeConfig: must be an object, not a number"),
+        (r#"{"deviceID": 7}"#, "runtimeConfig.deviceID: must be a string, not a number"),
+        (r#"{"deviceID": "../x"}"#, "\"../x\" is not an address on the PCI bus"),
+    ] {
+        let error = call(asked).unwrap_err().to_string();
+        assert!(error.contains(says), "{asked}: {error}");
+    }
+}
+
 /// As a runtime's call: an ipvlan may stand on what the plugins before it have made.
 #[test]
 fn an_ipvlans_master_may_be_the_one_before() {
