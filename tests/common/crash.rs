@@ -23,7 +23,7 @@ use super::syscalls::{Failure, Syscall};
 use super::trace::{self, Action, Outcome, Program};
 
 /// Runs only the point that it names.
-const POINT: &str = "PODKEEL_CRASH_POINT";
+pub const POINT: &str = "PODKEEL_CRASH_POINT";
 
 /// Each so manieth point, whatever the test itself says: 1 for all.
 const EVERY: &str = "PODKEEL_CRASH_EVERY";
@@ -93,8 +93,13 @@ pub fn for_every_point(
     prepare: &mut dyn FnMut(),
     verify: &mut dyn FnMut(&Point) -> Vec<String>,
 ) -> Tally {
-    let all =
-        Part { kill: Some(Harm::Kill), fail: true, first: &|_| 1, every: 1, passes_over: false };
+    let all = Part {
+        kill: Some(Harm::Kill),
+        fail: true,
+        first: &|_| 1,
+        which: Which::Every(1),
+        passes_over: false,
+    };
     for_every_point_of(&all, label, make, prepare, verify)
 }
 
@@ -106,10 +111,54 @@ pub struct Part<'a> {
     pub fail: bool,
     /// The first, told from all calls of an unharmed run; they count from 1.
     pub first: &'a dyn Fn(&[Syscall]) -> usize,
-    /// Each so manieth of them: 1 for all.
-    pub every: usize,
+    /// Which of them.
+    pub which: Which,
     /// Whether it is killed only where the call before may have changed something.
     pub passes_over: bool,
+}
+
+/// Which points of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Each so manieth: 1 for all.
+    Every(usize),
+    /// Those where something changes ([`Syscall::changes`]): killed before the first such call
+    /// and behind each, each failing by the first error that it can give.
+    Effects,
+    /// The same, where what changes is the kernel's: what is on disk, another test has.
+    KernelsEffects,
+}
+
+impl Which {
+    /// What the variable says instead.
+    fn told(self) -> Which {
+        std::env::var(EVERY).map_or(self, |n| Which::Every(n.parse().expect(EVERY)))
+    }
+
+    fn step(self) -> usize {
+        if let Which::Every(n) = self { n } else { 1 }
+    }
+
+    /// Whether it is about this call; `None` where it is about all.
+    fn has(self, call: &Syscall) -> Option<bool> {
+        match self {
+            Which::Every(_) => None,
+            Which::Effects => Some(call.changes()),
+            Which::KernelsEffects => Some(call.changes_kernel()),
+        }
+    }
+
+    fn is_every(self) -> bool {
+        matches!(self, Which::Every(_))
+    }
+
+    /// Whether the program is killed at its n-th call.
+    fn kills_at(self, n: usize, calls: &[Syscall]) -> bool {
+        let lasts = |c: &Syscall| self.has(c) == Some(true) && !c.ends_with_its_process();
+        let changes = |n: usize| n.checked_sub(1).and_then(|i| calls.get(i)).is_some_and(lasts);
+        let is_first = changes(n) && !(1..n).any(changes);
+        self.is_every() || is_first || changes(n - 1)
+    }
 }
 
 /// As [`for_every_point`], but a part of them.
@@ -121,7 +170,7 @@ pub fn for_every_point_of(
     verify: &mut dyn FnMut(&Point) -> Vec<String>,
 ) -> Tally {
     let only = std::env::var(POINT).ok();
-    let every = std::env::var(EVERY).map_or(part.every, |n| n.parse().expect(EVERY));
+    let which = part.which.told();
     let start = Instant::now();
     let mut tally = Tally::default();
     prepare();
@@ -131,14 +180,22 @@ pub fn for_every_point_of(
     assert!(first >= 1 && first <= calls.len(), "{label}: begins at {first} of {}", calls.len());
     tally.skipped = first - 1;
     let last = if part.kill.is_some() { usize::MAX } else { 0 };
-    for n in (first..last).step_by(every) {
+    for n in (first..last).step_by(which.step()) {
+        if !which.is_every() && n > calls.len() {
+            break;
+        }
+        if !which.kills_at(n, &calls) {
+            tally.same += 1;
+            continue;
+        }
         // Behind a call that did nothing to the world it dies as before that one.
         // What others of its processes see of the call is still there if only one dies.
         let nothing = |c: &Syscall| match part.kill {
             Some(Harm::Kill) => c.ends_with_its_process(),
             _ => c.only_looks(),
         };
-        if n > first && part.passes_over && calls.get(n - 2).is_some_and(nothing) {
+        let passes_over = part.passes_over && which.is_every();
+        if n > first && passes_over && calls.get(n - 2).is_some_and(nothing) {
             tally.same += 1;
             continue;
         }
@@ -162,8 +219,8 @@ pub fn for_every_point_of(
         tally.kills += 1;
     }
     if part.fail {
-        let points = (first..=usize::MAX).step_by(every);
-        fail_points(points, label, make, prepare, verify, &calls, only.as_deref(), &mut tally);
+        let each = Fails { which, first, label, make, calls: &calls, only: only.as_deref() };
+        fail_points(&each, prepare, verify, &mut tally);
     }
     tally.took = start.elapsed();
     let points = tally.kills + tally.fails;
@@ -183,27 +240,40 @@ pub fn for_every_point_of(
     tally
 }
 
+/// The calls that are let fail.
+struct Fails<'a> {
+    which: Which,
+    first: usize,
+    label: &'a str,
+    make: &'a dyn Fn() -> Program,
+    calls: &'a [Syscall],
+    only: Option<&'a str>,
+}
+
 /// The second half of [`for_every_point_of`].
-#[allow(clippy::too_many_arguments, reason = "the state of one loop, cut in two")]
 fn fail_points(
-    points: impl Iterator<Item = usize>,
-    label: &str,
-    make: &dyn Fn() -> Program,
+    each: &Fails<'_>,
     prepare: &mut dyn FnMut(),
     verify: &mut dyn FnMut(&Point) -> Vec<String>,
-    calls: &[Syscall],
-    only: Option<&str>,
     tally: &mut Tally,
 ) {
-    'calls: for n in points {
+    let Fails { which, first, label, make, calls, only } = *each;
+    'calls: for n in (first..=usize::MAX).step_by(which.step()) {
         let expected = calls.get(n - 1);
+        if !which.is_every() {
+            match expected.map(|call| which.has(call)) {
+                None => break 'calls,
+                Some(Some(false)) => continue 'calls,
+                Some(_) => {}
+            }
+        }
         if expected.is_some_and(|c| matches!(c.failure(), Failure::Never(_))) {
             tally.unfailing += 1;
             continue;
         }
         for k in 0.. {
             let known = expected.map(|c| error(c, k));
-            if known == Some(None) {
+            if known == Some(None) || (k > 0 && !which.is_every()) {
                 continue 'calls;
             }
             if !wanted(only, "fail", n, known.flatten()) {

@@ -23,6 +23,8 @@ pub struct Syscall {
     pub args: [u64; 6],
     /// The path it names, or the first bytes it writes.
     pub text: Option<String>,
+    /// Bytes 4 and 5 of what it sends: of netlink, the type of the first message.
+    pub message: Option<u16>,
 }
 
 /// How a system call is made to fail.
@@ -52,7 +54,9 @@ impl Syscall {
             "write" | "pwrite64" | "sendto" => string(tid, args[1], Some(args[2])),
             _ => None,
         };
-        Self { n, tid: tid.as_raw(), number, name, args, text }
+        let sent = if name == "sendto" { bytes(tid, args[1], args[2].min(6)) } else { None };
+        let message = sent.and_then(|b| Some(u16::from_ne_bytes(*b.get(4..)?.first_chunk()?)));
+        Self { n, tid: tid.as_raw(), number, name, args, text, message }
     }
 
     /// Whether it changes nothing that another process, or the next program, could see.
@@ -103,6 +107,24 @@ impl Syscall {
         self.only_looks() || own.contains(&self.name.as_str())
     }
 
+    /// Whether it changes something that outlives its process, or starts one that may.
+    pub fn changes(&self) -> bool {
+        match self.name.as_str() {
+            "sendto" => self.message.is_none_or(|kind| !is_question(kind)),
+            "wait4" | "waitid" | "exit" | "exit_group" | "rt_sigreturn" | "uname" => false,
+            // Where the changes that follow are made.
+            "setns" | "unshare" => true,
+            "ioctl" => self.args[1] != libc::NS_GET_NSTYPE,
+            _ => !self.ends_with_its_process(),
+        }
+    }
+
+    /// Whether what it changes is the kernel's and no file's.
+    pub fn changes_kernel(&self) -> bool {
+        let kernels = ["sendto", "ioctl", "setns", "mount", "umount2"];
+        self.changes() && kernels.contains(&self.name.as_str())
+    }
+
     /// How this call can fail.
     pub fn failure(&self) -> Failure {
         let command = i32::try_from(self.args[1]).unwrap_or(-1);
@@ -130,17 +152,33 @@ impl fmt::Display for Syscall {
     }
 }
 
+/// Whether a netlink message of this type asks: of rtnetlink every fourth type, of nftables
+/// every third, of conntrack one.
+fn is_question(kind: u16) -> bool {
+    match (kind >> 8, kind & 0xff) {
+        (0, kind) => kind >= libc::RTM_NEWLINK && kind % 4 == libc::RTM_GETLINK % 4,
+        (subsystem, kind) if i32::from(subsystem) == libc::NFNL_SUBSYS_NFTABLES => kind % 3 == 1,
+        (_, kind) => kind == 1,
+    }
+}
+
 /// Text in the memory of a stopped process: `length` bytes, or up to a zero byte.
 fn string(tid: Pid, address: u64, length: Option<u64>) -> Option<String> {
     const MOST: u64 = 200;
-    let mut bytes = vec![0; usize::try_from(length.unwrap_or(MOST).min(MOST)).ok()?];
-    let memory = File::open(format!("/proc/{tid}/mem")).ok()?;
-    let got = memory.read_at(&mut bytes, address).ok()?;
-    bytes.truncate(got);
+    let mut bytes = bytes(tid, address, length.unwrap_or(MOST).min(MOST))?;
     if length.is_none() {
         bytes.truncate(bytes.iter().position(|b| *b == 0)?);
     }
     Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Bytes in the memory of a stopped process, as many as are there.
+fn bytes(tid: Pid, address: u64, length: u64) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    let memory = File::open(format!("/proc/{tid}/mem")).ok()?;
+    let got = memory.read_at(&mut bytes, address).ok()?;
+    bytes.truncate(got);
+    Some(bytes)
 }
 
 /// How a call of this name can fail: errors that its man page (section 2) lists and

@@ -10,7 +10,7 @@
 use std::cell::Cell;
 use std::os::unix::process::ExitStatusExt;
 
-use super::common::crash::{Harm, Part, Point, for_every_point_of};
+use super::common::crash::{Harm, Part, Point, Which, for_every_point_of};
 use super::common::syscalls::Syscall;
 use super::common::trace::Program;
 use super::common::{Kind, dirs, sh, sh_any, world};
@@ -95,7 +95,7 @@ fn every_point(label: &str, words: &[&str], prepare: &dyn Fn()) {
         kill: Some(Harm::Kill),
         fail: true,
         first: &main_begins,
-        every: 1,
+        which: Which::Every(1),
         passes_over: false,
     };
     let tally = for_every_point_of(
@@ -144,7 +144,7 @@ fn add_over_a_leftover() {
             kill: Some(Harm::Kill),
             fail: false,
             first: &main_begins,
-            every: 1,
+            which: Which::Every(1),
             passes_over: false,
         };
         let turn = Cell::new(0);

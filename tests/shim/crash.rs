@@ -23,7 +23,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use super::bed::{Before, NETSETUP, SHIM, any, before, inspect, ok, state};
-use super::common::crash::{Harm, Part, Point, for_every_point_of};
+use super::common::crash::{Harm, Part, Point, Which, for_every_point_of};
 use super::common::syscalls::Syscall;
 use super::common::trace::{Follow, Program};
 use super::common::{Kind, dirs, output, told, worlds};
@@ -134,7 +134,13 @@ impl Scene {
         let kill = (series == Series::Kill).then_some(Harm::KillOne);
         let fail = series == Series::Fail;
         for_every_point_of(
-            &Part { kill, fail, first: &main_begins, every: self.every, passes_over: true },
+            &Part {
+                kill,
+                fail,
+                first: &main_begins,
+                which: Which::Every(self.every),
+                passes_over: true,
+            },
             label,
             &|| self.program(),
             &mut || drop((!self.prepare.is_empty()).then(|| ok(self.prepare))),
