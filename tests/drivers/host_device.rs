@@ -18,7 +18,7 @@ fn from_explain_to_del() {
     world(Kind::User, || {
         Life {
             setup: CABLE,
-            plugin: plugin("host-device", json!({"device": "card0"})),
+            plugins: vec![plugin("host-device", json!({"device": "card0"}))],
             explained: "
                 PHASE HOLD WHERE WHAT
                 close own host lease 10.5.0.3 for pod/eth0
@@ -32,27 +32,11 @@ fn from_explain_to_del() {
                 build own pod address fd05::3/64 dev eth0
                 build own pod route default via 10.5.0.1 dev eth0
                 build ensure pod neighbours of eth0 told of it",
-            changes: &[
-                ("ip -n pod link set eth0 down", "link eth0 up", "it is down"),
-                ("ip -n pod addr flush dev eth0", "address 10.5.0.", "missing"),
-                ("ip -n pod link set eth0 alias mine", CARD, "its alias isn't \"podkeel "),
-                (
-                    "ip -n pod link set eth0 down && ip -n pod link set eth0 name eth9",
-                    CARD,
-                    "it is called eth9 there",
-                ),
-                (
-                    "ip -n pod link set eth0 down && ip -n pod link set eth0 name eth9 alias ''",
-                    CARD,
-                    "missing",
-                ),
-            ],
+            ..Life::default()
         }
         .run();
     });
 }
-
-const CARD: &str = "link card0 of the host as eth0";
 
 /// Its address stays as it was changed, as all that is changed by hand.
 #[test]
@@ -231,6 +215,30 @@ fn it_is_found_by_its_address_and_by_its_place() {
             assert!(said.contains(says), "{said}");
         }
         assert_same_world(&before, &dump(&all), &[]);
+    });
+}
+
+/// Nor after the pod's end, when the pin alone keeps it.
+#[test]
+fn nor_when_the_pod_has_died() {
+    world(Kind::User, || {
+        host();
+        sh(CABLE);
+        network("net", &plugin("host-device", json!({"device": "card0"})));
+        for by in ["del net --id pod", "gc"] {
+            add("net --netns /run/netns/pod");
+            ns_del("pod");
+            sh("ip link add card0 type bridge");
+            let output = run(by);
+            let said = [output.stderr, output.stdout].concat();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            assert!(!output.status.success(), "{by}: {said}");
+            assert!(said.contains("the host has another link card0 by now"), "{by}: {said}");
+            sh("ip link del card0");
+            netsetup(by);
+            assert_eq!(sh_out("ip -j link show card0 | jq -r '.[0].ifalias'"), "port 7", "{by}");
+            super::bed::pod("pod");
+        }
     });
 }
 

@@ -10,8 +10,7 @@ fn from_explain_to_del() {
     world(Kind::User, || {
         needs("macvlan");
         Life {
-            setup: "true",
-            plugin: plugin("macvlan", json!({})),
+            plugins: vec![plugin("macvlan", json!({"mtu": 1400}))],
             explained: "
                 PHASE HOLD WHERE WHAT
                 close own host lease 10.5.0.3 for pod/eth0
@@ -24,26 +23,7 @@ fn from_explain_to_del() {
                 build own pod address fd05::3/64 dev eth0
                 build own pod route default via 10.5.0.1 dev eth0
                 build ensure pod neighbours of eth0 told of it",
-            changes: &[
-                ("ip -n pod link set eth0 down", "link eth0 up", "it is down"),
-                (
-                    "ip -n pod link set eth0 type macvlan mode private",
-                    "macvlan eth0",
-                    "its settings are others",
-                ),
-                (
-                    "ip -n pod link set eth0 address 02:00:00:00:00:99",
-                    "macvlan eth0",
-                    "its MAC address isn't",
-                ),
-                ("ip -n pod addr flush dev eth0", "address fd05::", "missing"),
-                ("ip -n pod link del eth0", "macvlan eth0", "missing"),
-                (
-                    "ip netns exec pod sysctl -qw net.ipv6.conf.eth0.accept_ra=1",
-                    "accept_ra=0",
-                    "it is 1",
-                ),
-            ],
+            ..Life::default()
         }
         .run();
     });

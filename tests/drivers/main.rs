@@ -1,4 +1,4 @@
-//! The drivers but bridge and ptp, each from explain to del: what it says it will do, what
+//! The drivers, each from explain to del: what it says it will do, what
 //! is there then, who reaches whom, what check finds when somebody has changed it, and
 //! that nothing is left.
 //!
@@ -18,9 +18,12 @@ mod bond;
 #[path = "../cni/call.rs"]
 #[allow(dead_code, reason = "the tests of plugins use all of it")]
 mod call;
+mod each;
+mod hands;
 mod host_device;
 mod macvlan;
 mod map;
+mod modules;
 mod neighbours;
 mod pci;
 mod place;
@@ -29,3 +32,4 @@ mod tap;
 mod vm;
 mod vxlan;
 mod walkthrough;
+mod whole;

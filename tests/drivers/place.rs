@@ -27,6 +27,9 @@ fn host_is_the_hosts_own_namespace_and_no_other() {
         let before = dump(&[]);
         let said = refused("add host --netns /run/netns/pod", 2);
         assert!(said.contains("network host is the host's own, and this isn't"), "{said}");
+        let text = netsetup("explain host --netns /proc/self/ns/net --id me");
+        assert_eq!(text.lines().nth(1), Some("PHASE  HOLD  WHERE  WHAT"), "{text}");
+        assert!(text.lines().nth(2).is_none_or(|line| line.starts_with("own: ")), "{text}");
         add("host --netns /proc/self/ns/net --id me");
         netsetup("check host --netns /proc/self/ns/net --id me");
         let said = refused("add bridge --netns /proc/self/ns/net --id me", 2);

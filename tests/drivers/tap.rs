@@ -10,12 +10,11 @@ use super::common::{Kind, Ns, scratch, sh, sh_out, world};
 fn from_explain_to_del() {
     world(Kind::User, || {
         Life {
-            setup: "true",
-            plugin: plugin(
+            plugins: vec![plugin(
                 "tap",
                 json!({"owner": 0, "group": 0, "multiQueue": true, "mtu": 1400,
                        "mac": "02:00:00:00:00:07"}),
-            ),
+            )],
             explained: "
                 PHASE HOLD WHERE WHAT
                 close own host lease 10.5.0.3 for pod/eth0
@@ -27,15 +26,7 @@ fn from_explain_to_del() {
                 build own pod address 10.5.0.3/24 dev eth0
                 build own pod address fd05::3/64 dev eth0
                 build own pod route default via 10.5.0.1 dev eth0",
-            changes: &[
-                ("ip -n pod link set eth0 mtu 1300", "tap eth0", "its mtu is 1300"),
-                (
-                    "ip -n pod link set eth0 address 02:00:00:00:00:99",
-                    "tap eth0",
-                    "its MAC address isn't",
-                ),
-                ("ip -n pod link del eth0", "tap eth0", "missing"),
-            ],
+            ..Life::default()
         }
         .run();
     });

@@ -2,42 +2,10 @@
 
 use serde_json::json;
 
-use super::bed::{
-    Life, add, both, everywhere, host, needs, netsetup, network, plugin, pod, reaches, refused,
-};
+use super::bed::{add, everywhere, host, needs, netsetup, network, plugin, pod, reaches, refused};
 use super::call::with;
 use super::common::dump::{assert_same_world, dump};
 use super::common::{Kind, Ns, dirs, sh, sh_out, world};
-
-#[test]
-#[ignore = "needs ipvlan: tests/vm runs it on Linux 5.10 and 6.12"]
-fn vm_ipvlan_from_explain_to_del() {
-    world(Kind::User, || {
-        needs("ipvlan");
-        Life {
-            setup: "true",
-            plugin: plugin("ipvlan", json!({"mtu": 1400})),
-            explained: "
-                PHASE HOLD WHERE WHAT
-                close own host lease 10.5.0.3 for pod/eth0
-                close own host lease fd05::3 for pod/eth0
-                build own pod ipvlan eth0 mode l2 on up0 of the host
-                build own pod sysctl net.ipv6.conf.eth0.accept_ra=0
-                build ensure pod link lo up
-                build own pod link eth0 up
-                build own pod address 10.5.0.3/24 dev eth0
-                build own pod address fd05::3/64 dev eth0
-                build own pod route default via 10.5.0.1 dev eth0
-                build ensure pod neighbours of eth0 told of it",
-            changes: &[
-                ("ip -n pod link set eth0 down", "link eth0 up", "it is down"),
-                ("ip -n pod link set eth0 mtu 1300", "ipvlan eth0", "its mtu is 1300"),
-                ("ip -n pod link del eth0", "ipvlan eth0", "missing"),
-            ],
-        }
-        .run();
-    });
-}
 
 /// What the host's netfilter sees come in for the pods, before anything is dropped.
 const SEEN: &str = "nft add table inet seen && \
@@ -116,74 +84,9 @@ fn vm_ipvlan_l3s() {
 }
 
 /// The other end of `up0` has the tag, too, and is another host's.
-const TRUNK: &str = "ip -n far link add link eth0 name eth0.100 type vlan id 100 && \
+pub(super) const TRUNK: &str = "ip -n far link add link eth0 name eth0.100 type vlan id 100 && \
     ip -n far link set eth0.100 up && ip -n far addr add 10.5.0.1/24 dev eth0.100 && \
     ip -n far addr add fd05::1/64 dev eth0.100 nodad";
-
-#[test]
-#[ignore = "needs vlan: tests/vm runs it on Linux 5.10 and 6.12"]
-fn vm_vlan_from_explain_to_del() {
-    world(Kind::User, || {
-        needs("vlan");
-        Life {
-            setup: TRUNK,
-            plugin: plugin("vlan", json!({"master": "up0", "vlanId": 100})),
-            explained: "
-                PHASE HOLD WHERE WHAT
-                close own host lease 10.5.0.3 for pod/eth0
-                close own host lease fd05::3 for pod/eth0
-                build own pod vlan eth0 id 100 on up0 of the host
-                build own pod sysctl net.ipv6.conf.eth0.accept_ra=0
-                build ensure pod link lo up
-                build own pod link eth0 up
-                build own pod address 10.5.0.3/24 dev eth0
-                build own pod address fd05::3/64 dev eth0
-                build own pod route default via 10.5.0.1 dev eth0
-                build ensure pod neighbours of eth0 told of it",
-            changes: &[
-                ("ip -n pod link set eth0 down", "link eth0 up", "it is down"),
-                ("ip -n pod link del eth0", "vlan eth0", "missing"),
-            ],
-        }
-        .run();
-        add("net --netns /run/netns/pod");
-        let pod = Ns::named("pod");
-        assert!(reaches(&pod, "10.5.0.1") && reaches(&pod, "fd05::1"));
-    });
-}
-
-#[test]
-#[ignore = "needs dummy: tests/vm runs it on Linux 5.10 and 6.12"]
-fn vm_dummy_from_explain_to_del() {
-    world(Kind::User, || {
-        needs("dummy");
-        Life {
-            setup: "true",
-            plugin: json!({"type": "dummy", "ipam": {"type": "host-local",
-                "ranges": [[{"subnet": "10.5.0.0/24"}], [{"subnet": "fd05::/64"}]]}}),
-            explained: "
-                PHASE HOLD WHERE WHAT
-                close own host lease 10.5.0.3 for pod/eth0
-                close own host lease fd05::3 for pod/eth0
-                build own pod dummy eth0
-                build own pod sysctl net.ipv6.conf.eth0.accept_ra=0
-                build ensure pod link lo up
-                build own pod link eth0 up
-                build own pod address 10.5.0.3/24 dev eth0
-                build own pod address fd05::3/64 dev eth0",
-            changes: &[
-                ("ip -n pod link set eth0 down", "link eth0 up", "it is down"),
-                (
-                    "ip -n pod link set eth0 address 02:00:00:00:00:99",
-                    "dummy eth0",
-                    "its MAC address isn't",
-                ),
-                ("ip -n pod link del eth0", "dummy eth0", "missing"),
-            ],
-        }
-        .run();
-    });
-}
 
 /// The first pod makes `up0.100`, the last one takes it away; one that is there stays.
 #[test]
@@ -268,31 +171,5 @@ fn vm_vrf_takes_the_interface_and_its_routes() {
         assert!(said.contains("VRF blue already exist with different routing table 77"), "{said}");
         netsetup("del two --netns /run/netns/pod --ifname eth1");
         assert_same_world(&before, &dump(&all), &[]);
-    });
-}
-
-#[test]
-#[ignore = "needs vrf: tests/vm runs it on Linux 5.10 and 6.12"]
-fn vm_vrf_changed_by_hand() {
-    world(Kind::User, || {
-        needs("vrf");
-        let [pod, _] = host();
-        let plugin = json!({"type": "macvlan", "master": "up0", "ipam": both()});
-        for (change, what, state) in [
-            ("ip link set eth0 nomaster", "link eth0 in blue", "missing"),
-            ("ip link set blue down", "link blue up", "it is down"),
-            ("ip link del blue", "vrf blue", "missing"),
-        ] {
-            in_vrf(plugin.clone(), json!({"type": "vrf", "vrfname": "blue"}));
-            add("net --netns /run/netns/pod");
-            pod.sh(change);
-            let said = refused("check net --netns /run/netns/pod", 3);
-            assert!(
-                said.lines().any(|l| l.contains(what) && l.contains(state)),
-                "{change}: {said}"
-            );
-            netsetup("del net --netns /run/netns/pod");
-            assert_eq!(pod.sh_out("ip -br link | cut -d' ' -f1 | xargs"), "lo");
-        }
     });
 }

@@ -24,8 +24,7 @@ fn list(hosts: [&str; 2], own: usize) -> Value {
 fn from_explain_to_del() {
     world(Kind::User, || {
         Life {
-            setup: "true",
-            plugin: list(["198.18.0.1", "198.18.0.2"], 0),
+            plugins: vec![list(["198.18.0.1", "198.18.0.2"], 0)],
             explained: "
                 PHASE HOLD WHERE WHAT
                 close own host lease 10.42.0.3 for pod/eth0
@@ -61,18 +60,7 @@ fn from_explain_to_del() {
                 build ensure pod neighbours of eth0 told of it
                 open own host masquerade of 10.42.0.3
                 open own host masquerade of fd42::3",
-            changes: &[
-                ("ip link set vxlan42 down", "link vxlan42 up", "it is down"),
-                ("ip link set vxlan42 mtu 1400", "vxlan vxlan42", "its mtu is 1400"),
-                ("bridge fdb del $(bridge fdb show dev vxlan42 | cut -d' ' -f1) dev vxlan42 self", "fdb 02:", "missing"),
-                ("ip neigh del 198.18.0.2 dev vxlan42", "neighbour 198.18.0.2", "missing"),
-                ("ip neigh replace 198.18.0.2 lladdr 02:00:00:00:00:01 nud permanent dev vxlan42", "neighbour 198.18.0.2", "it has 02:00:00:00:00:01"),
-                ("ip -6 neigh flush dev vxlan42 nud permanent", "neighbour fe80::", "missing"),
-                ("ip route del 10.42.1.0/24", "route 10.42.1.0/24", "missing"),
-                ("ip -6 route del fd42:1::/64", "route fd42:1::/64", "missing"),
-                ("nft flush set inet podkeel own4", "true addresses from 10.42.0.0/24", "missing"),
-                ("ip link del vxlan42", "vxlan vxlan42", "missing"),
-            ],
+            ..Life::default()
         }
         .run();
     });

@@ -87,6 +87,7 @@ pub(super) const RECENT: On = On {
         "drivers::bond::",
         "drivers::macvlan::a_queue_is_as_long_as_asked_or_refused",
         "drivers::map::vm_",
+        "drivers::modules::vm_",
         "drivers::neighbours::vm_",
         "drivers::pci::vm_",
         "drivers::vm::",

@@ -117,8 +117,8 @@ impl Rtnl {
         found.map_err(|r| r.error("list links"))
     }
 
-    /// The VLANs of a bridge's port, each with whether it is that of frames without a tag.
-    pub fn vlans(&mut self, index: u32) -> Result<Vec<(u16, bool)>> {
+    /// The VLANs of a bridge's port.
+    pub fn vlans(&mut self, index: u32) -> Result<Vec<rt::Carried>> {
         let found = self.socket.dump(|b| _ = rt::dump_vlans(b), rt::read_vlans)?;
         let ports = found.map_err(|r| r.error("list the VLANs of bridges' ports"))?;
         Ok(ports.into_iter().filter(|(port, _)| *port == index).flat_map(|(_, v)| v).collect())

@@ -4,16 +4,18 @@
 
 use std::fmt;
 
+use podkeel_wire::rt::RouteInfo;
 use serde::Serialize;
 
+use super::device::Device;
 use super::find_device::{find_device, find_lent, find_member, find_neigh, find_pin};
-use super::object::{Bridge, Object, Side, Veth};
+use super::object::{Bridge, LinkAttr, Object, RouteAttrs, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::Result;
 use crate::kernel::ruleset::{self, Entry, TABLE};
 use crate::kernel::{forward, guard};
 use crate::names;
-use crate::request::Vlan;
+use crate::request::{Mac, Vlan};
 
 /// What is there of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,6 +51,16 @@ pub fn check(world: &mut World, plan: &Plan) -> Result<Vec<(Step, Found)>> {
         }
         let there = match &step.what {
             Object::Ruleset => of_list(ruleset::differences(world.nft()?)?),
+            Object::Veth(veth) => {
+                let (mac, mtu) = set_later(plan, &veth.peer);
+                let peer_mac = mac.unwrap_or(veth.peer_mac);
+                find_veth(world, &Veth { peer_mac, ..veth.clone() }, mtu.or(veth.mtu))?
+            }
+            Object::Device(device) if step.at == Side::Pod => {
+                let (mac, mtu) = set_later(plan, &device.name);
+                let (mac, mtu) = (device.mac.and(mac).or(device.mac), mtu.or(device.mtu));
+                find_device(world, step, &Device { mac, mtu, ..device.clone() })?
+            }
             _ => find(world, step)?,
         };
         found.push((step.clone(), there));
@@ -56,12 +68,29 @@ pub fn check(world: &mut World, plan: &Plan) -> Result<Vec<(Step, Found)>> {
     Ok(found)
 }
 
+/// The address and the mtu that a plan gives a link of the pod after it has made it: then it
+/// no longer has those that it was made with.
+fn set_later(plan: &Plan, name: &str) -> (Option<Mac>, Option<u32>) {
+    let set = |wanted: LinkAttr| {
+        plan.steps.iter().find_map(|step| match &step.what {
+            Object::LinkAttr { link, attr, value }
+                if step.at == Side::Pod && link == name && *attr == wanted =>
+            {
+                Some(value)
+            }
+            _ => None,
+        })
+    };
+    let mac = set(LinkAttr::Mac).and_then(|value| value.parse().ok());
+    (mac, set(LinkAttr::Mtu).and_then(|value| value.parse().ok()))
+}
+
 /// Finds one step.
 pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
     match &step.what {
         Object::Lease(lease) => find_lease(lease),
         Object::Bridge(bridge) => find_bridge(world, bridge),
-        Object::Veth(veth) => find_veth(world, veth),
+        Object::Veth(veth) => find_veth(world, veth, veth.mtu),
         Object::Device(device) => find_device(world, step, device),
         Object::Lent(lent) => find_lent(world, lent),
         Object::Pin { .. } => find_pin(world, &step.what),
@@ -70,8 +99,15 @@ pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
         Object::Announced { .. } => Ok(Found::Same),
         Object::Vlans { link, tags, default } => find_vlans(world, link, tags, *default),
         Object::OwnVlan { link, id } => Ok(match world.host.link(link)? {
-            Some(bridge) if world.host.vlans(bridge.index)?.contains(&(*id, false)) => Found::Same,
-            _ => Found::Absent,
+            None => Found::Absent,
+            Some(bridge) => {
+                let all = world.host.vlans(bridge.index)?;
+                match all.iter().find(|(vlan, _)| vlan == id) {
+                    None => Found::Absent,
+                    Some((_, [false, false])) => Found::Same,
+                    Some(_) => Found::Differs("its frames have no tag".into()),
+                }
+            }
         }),
         Object::Up { link } => Ok(match world.rtnl(step.at)?.link(link)? {
             None => Found::Absent,
@@ -192,7 +228,8 @@ fn find_bridge(world: &mut World, bridge: &Bridge) -> Result<Found> {
     Ok(of_list(wrong))
 }
 
-fn find_veth(world: &mut World, veth: &Veth) -> Result<Found> {
+/// Both ends of a pair; of which the pod's may have another mtu.
+fn find_veth(world: &mut World, veth: &Veth, peer_mtu: Option<u32>) -> Result<Found> {
     let Some(outer) = world.host.link(&veth.name)? else { return Ok(Found::Absent) };
     let mut wrong = Vec::new();
     if !world.mark.is(outer.alias.as_deref()) {
@@ -230,7 +267,7 @@ fn find_veth(world: &mut World, veth: &Veth) -> Result<Found> {
             if inner.mac != Some(veth.peer_mac.0) {
                 wrong.push(format!("the MAC address of {} isn't {}", veth.peer, veth.peer_mac));
             }
-            if veth.mtu.is_some_and(|mtu| mtu != inner.mtu) {
+            if peer_mtu.is_some_and(|mtu| mtu != inner.mtu) {
                 wrong.push(format!("the mtu of {} is {}", veth.peer, inner.mtu));
             }
         }
@@ -243,7 +280,7 @@ fn find_vlans(world: &mut World, link: &str, tags: &[Vlan], default: bool) -> Re
     let there = world.host.vlans(info.index)?;
     let mut wrong: Vec<String> = Vec::new();
     for tag in tags {
-        let lacks = (tag.first..=tag.last).find(|id| !there.contains(&(*id, tag.access)));
+        let lacks = (tag.first..=tag.last).find(|id| !there.contains(&(*id, [tag.access; 2])));
         wrong.extend(lacks.map(|id| format!("it doesn't carry VLAN {id} as it should")));
     }
     let asks_for_1 = tags.iter().any(|tag| (tag.first..=tag.last).contains(&1));
@@ -290,8 +327,14 @@ fn find_route(world: &mut World, step: &Step) -> Result<Found> {
             r.dst == wanted && r.table == attrs.table.unwrap_or(u32::from(libc::RT_TABLE_MAIN))
         })
         .collect();
-    if to_there.iter().any(|r| r.gateway == *via && r.oif == Some(info.index)) {
+    let leads = |r: &&&RouteInfo| r.gateway == *via && r.oif == Some(info.index);
+    let differences = to_there.iter().filter(leads).map(|r| of_list(route_differs(attrs, r)));
+    let mut differences: Vec<Found> = differences.collect();
+    if differences.contains(&Found::Same) {
         return Ok(Found::Same);
+    }
+    if let Some(found) = differences.pop() {
+        return Ok(found);
     }
     Ok(match to_there.first() {
         None => Found::Absent,
@@ -300,6 +343,25 @@ fn find_route(world: &mut World, step: &Step) -> Result<Found> {
             None => "it leads elsewhere".into(),
         }),
     })
+}
+
+/// How a route that leads where it should differs in what else is said of it.
+fn route_differs(wanted: &RouteAttrs, is: &RouteInfo) -> Vec<String> {
+    // IPv6 has one scope, and no metric 0; of an mtu, 0 is none.
+    let v4 = is.dst.0.is_ipv4();
+    let any = |bytes: &u32| *bytes > 0;
+    let pairs = [
+        ("mtu", wanted.mtu.filter(any), is.mtu),
+        ("advmss", wanted.advmss.filter(any), is.advmss),
+        ("metric", wanted.priority.filter(|n| v4 || *n > 0), Some(is.priority)),
+        ("scope", wanted.scope.filter(|_| v4), Some(is.scope.into())),
+    ];
+    let differs = pairs.into_iter().filter(|(_, wanted, is)| wanted.is_some() && wanted != is);
+    let words = |(name, _, is): (&str, _, Option<u32>)| match is {
+        Some(is) => format!("its {name} is {is}"),
+        None => format!("it has no {name}"),
+    };
+    differs.map(words).collect()
 }
 
 fn find_entry(world: &mut World, entry: &Entry, hold: &Hold) -> Result<Found> {

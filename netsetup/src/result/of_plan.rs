@@ -3,7 +3,7 @@
 use super::{CniResult, Interface, Ip};
 use crate::conf::{Dns, Route};
 use crate::ipam::Leases;
-use crate::plan::{Hold, Object, Plan, Side};
+use crate::plan::{Hold, LinkAttr, Object, Plan, Side};
 use crate::request::Mac;
 
 /// What a plan gives the pod, in the words of CNI.
@@ -49,6 +49,15 @@ pub(crate) fn of_plan(plan: &Plan, leases: &Leases, sandbox: &str, dns: Dns) -> 
                     table: attrs.table,
                     scope: attrs.scope,
                 });
+            }
+            // What is set of the interface when it is there.
+            Object::LinkAttr { link, attr, value } if step.at == Side::Pod => {
+                let inner = inner.and_then(|i| result.interfaces.get_mut(i));
+                match (inner.filter(|i| i.name == *link), attr) {
+                    (Some(inner), LinkAttr::Mac) => inner.mac.clone_from(value),
+                    (Some(inner), LinkAttr::Mtu) => inner.mtu = value.parse().ok(),
+                    _ => {}
+                }
             }
             _ => {}
         }

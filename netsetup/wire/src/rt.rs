@@ -24,7 +24,9 @@ pub use gone::{GROUP_LINK, del_group, del_link, read_gone};
 pub use neigh::{Neigh, dump_neighs, new_neigh};
 pub use nsid::{dump_nsids, get_nsid, new_nsid, read_nsid};
 pub use route::{Route, RouteInfo, del_route, dump_routes, new_route};
-pub use vlan::{PortVlan, add_own_vlan, add_vlan, del_own_vlan, del_vlan, dump_vlans, read_vlans};
+pub use vlan::{
+    Carried, PortVlan, add_own_vlan, add_vlan, del_own_vlan, del_vlan, dump_vlans, read_vlans,
+};
 
 /// The protocol number that our routes and addresses carry (RTA rtm_protocol,
 /// IFA_PROTO), so that they are told from everybody else's. linux/rtnetlink.h

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use linux_raw_sys::netlink as raw;
 
 use super::{CREATE, DUMP, PROTOCOL, REQUEST, family, ip_attr};
-use crate::read::{ip_of, u32_of};
+use crate::read::{attrs as attrs_of, ip_of, u32_of};
 use crate::{Batch, Message, Msg};
 
 const RTMSG: usize = size_of::<raw::rtmsg>();
@@ -126,8 +126,14 @@ pub struct RouteInfo {
     pub protocol: u8,
     /// RTN_UNICAST, RTN_BLACKHOLE, ...
     pub kind: u8,
+    /// RT_SCOPE_*; IPv6 knows RT_SCOPE_UNIVERSE alone.
+    pub scope: u8,
     /// Metric.
     pub priority: u32,
+    /// RTAX_MTU, bytes.
+    pub mtu: Option<u32>,
+    /// RTAX_ADVMSS, bytes.
+    pub advmss: Option<u32>,
 }
 
 impl RouteInfo {
@@ -144,6 +150,8 @@ impl RouteInfo {
             _ => return None,
         };
         let table = attrs.find(libc::RTA_TABLE).and_then(u32_of);
+        let metrics = attrs.find(libc::RTA_METRICS).unwrap_or_default();
+        let metric = |kind| attrs_of(metrics).find(kind).and_then(u32_of);
         Some(RouteInfo {
             dst: (attrs.find(libc::RTA_DST).and_then(ip_of).unwrap_or(any), *body.get(1)?),
             gateway: attrs.find(libc::RTA_GATEWAY).and_then(ip_of),
@@ -151,7 +159,10 @@ impl RouteInfo {
             table: table.unwrap_or(u32::from(*body.get(4)?)),
             protocol: *body.get(5)?,
             kind: *body.get(7)?,
+            scope: *body.get(6)?,
             priority: attrs.find(libc::RTA_PRIORITY).and_then(u32_of).unwrap_or(0),
+            mtu: metric(RTAX_MTU),
+            advmss: metric(RTAX_ADVMSS),
         })
     }
 }

@@ -61,9 +61,12 @@ pub fn dump_vlans(batch: &mut Batch) -> u32 {
     })
 }
 
-/// Reads a port of [`dump_vlans`]: its index, and each VLAN with whether it is the one of
-/// frames without a tag.
-pub fn read_vlans(message: &Message<'_>) -> Option<(u32, Vec<(u16, bool)>)> {
+/// A VLAN that a port carries: its number, whether frames that come without a tag are of it,
+/// and whether its own go out without one.
+pub type Carried = (u16, [bool; 2]);
+
+/// Reads a port of [`dump_vlans`]: its index, and its VLANs.
+pub fn read_vlans(message: &Message<'_>) -> Option<(u32, Vec<Carried>)> {
     let is_port = message.body.first() == Some(&(libc::AF_BRIDGE as u8));
     if message.kind != libc::RTM_NEWLINK || !is_port {
         return None;
@@ -73,7 +76,8 @@ pub fn read_vlans(message: &Message<'_>) -> Option<(u32, Vec<(u16, bool)>)> {
     let infos = attrs(spec).filter(|(kind, _)| *kind == IFLA_BRIDGE_VLAN_INFO);
     let vlans = infos.filter_map(|(_, info)| {
         let [a, b, c, d] = *info.first_chunk()?;
-        Some((u16::from_ne_bytes([c, d]), u16::from_ne_bytes([a, b]) & PVID != 0))
+        let flags = u16::from_ne_bytes([a, b]);
+        Some((u16::from_ne_bytes([c, d]), [PVID, UNTAGGED].map(|flag| flags & flag != 0)))
     });
     Some((index, vlans.collect()))
 }

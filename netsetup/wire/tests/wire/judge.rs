@@ -13,7 +13,7 @@ use netlink_packet_route::link::{
     LinkFlags, LinkHeader, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use podkeel_wire::rt::{self, Addr, AddrInfo, Kind, Link, Port, Route, RouteInfo};
@@ -396,10 +396,22 @@ fn same_route(
         table: m.header.table.into(),
         protocol: m.header.protocol.into(),
         kind: m.header.kind.into(),
+        scope: m.header.scope.into(),
         priority: 0,
+        mtu: None,
+        advmss: None,
     };
     for attribute in &m.attributes {
         match attribute {
+            RouteAttribute::Metrics(metrics) => {
+                for metric in metrics {
+                    match metric {
+                        RouteMetric::Mtu(bytes) => judged.mtu = Some(*bytes),
+                        RouteMetric::Advmss(bytes) => judged.advmss = Some(*bytes),
+                        _ => {}
+                    }
+                }
+            }
             RouteAttribute::Destination(ip) => judged.dst.0 = ip_of(ip),
             RouteAttribute::Gateway(ip) => judged.gateway = Some(ip_of(ip)),
             RouteAttribute::Oif(index) => judged.oif = Some(*index),
