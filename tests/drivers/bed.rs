@@ -52,6 +52,8 @@ pub(crate) fn needs(kind: &str) {
         "vrf" => "name probe type vrf table 7".to_owned(),
         "ipvlan" | "macvlan" => format!("link probe0 name probe type {kind}"),
         "vxlan" => "name probe type vxlan id 7 dstport 4789".to_owned(),
+        // Any kernel that runs tests has these.
+        "tap" | "ptp" => return,
         kind => format!("name probe type {kind}"),
     };
     let made = sh_any(&format!(
@@ -171,6 +173,18 @@ pub(crate) fn left(before: &Dump, all: &[Ns]) -> Vec<String> {
         lines = diff(before, &dump(all));
     }
     lines
+}
+
+/// What is told, once it has this in it.
+pub(crate) fn in_time(told: impl Fn() -> String, says: &str) -> String {
+    for _ in 0..200 {
+        let text = told();
+        if text.contains(says) {
+            return text;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{says} isn't in\n{}", told());
 }
 
 /// A state of the world that stays.

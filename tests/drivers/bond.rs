@@ -98,6 +98,42 @@ fn vlan_of_a_bond(bond: &serde_json::Value, before: &Dump, all: &[Ns]) {
     assert_eq!(sh_out("ip -br link | grep -c bond7 || true"), "0");
 }
 
+/// Each mode that there is, as the kernel has it.
+#[test]
+#[ignore = "needs bond: tests/vm runs it on Linux 5.10 and 6.12"]
+fn vm_every_mode_of_a_bond() {
+    world(Kind::User, || {
+        needs("bond");
+        let all = host();
+        sh(CABLES);
+        for (nth, mode) in [
+            "balance-rr",
+            "active-backup",
+            "balance-xor",
+            "broadcast",
+            "802.3ad",
+            "balance-tlb",
+            "balance-alb",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let miimon = 50 + nth;
+            let bond = json!({"links": ["cable1", "cable2"], "mode": mode, "miimon": miimon});
+            network("net", &plugin("macvlan", json!({"master": "bond7", "bond": bond})));
+            add("net --netns /run/netns/pod");
+            let is = "ip -d -j link show bond7 | jq -r '.[0].linkinfo.info_data | [.mode, .miimon] | join(\" \")'";
+            assert_eq!(sh_out(is), format!("{mode} {miimon}"));
+            let ports = sh_out("ip -j link show master bond7 | jq -r '.[].ifname' | sort | xargs");
+            assert_eq!(ports, "cable1 cable2", "{mode}");
+            netsetup("check net --netns /run/netns/pod");
+            netsetup("del net --netns /run/netns/pod");
+            assert_eq!(sh_out("ip -br link | grep -c bond7 || true"), "0", "{mode}");
+        }
+        drop(all);
+    });
+}
+
 /// What is in use is not taken, and what somebody else has made must be what is wanted.
 #[test]
 #[ignore = "needs bond: tests/vm runs it on Linux 5.10 and 6.12"]

@@ -29,6 +29,7 @@ mod pci;
 mod place;
 mod plugin;
 mod tap;
+mod vanished;
 mod vm;
 mod vxlan;
 mod walkthrough;

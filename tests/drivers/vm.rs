@@ -173,3 +173,61 @@ fn vm_vrf_takes_the_interface_and_its_routes() {
         assert_same_world(&before, &dump(&all), &[]);
     });
 }
+
+/// What stands on another link carries no more than that, wherever it is.
+#[test]
+#[ignore = "needs ipvlan and vlan: tests/vm runs it on Linux 5.10 and 6.12"]
+fn vm_mtu_and_a_master_in_the_pod() {
+    world(Kind::User, || {
+        let [pod, far] = host();
+        sh("ip link add trunk netns pod type veth peer name end netns far");
+        pod.sh("ip link set trunk mtu 1450 up");
+        far.sh("ip link set end mtu 1450 up && ip link add link end name end.7 type vlan id 7 && \
+                ip link set end.7 up");
+        for (kind, tag, end) in
+            [("ipvlan", json!({}), "end"), ("vlan", json!({"vlanId": 7}), "end.7")]
+        {
+            needs(kind);
+            let net = |keys: serde_json::Value| {
+                let mut plugin = plugin(kind, tag.clone());
+                for (key, value) in keys.as_object().expect("keys") {
+                    plugin[key] = value.clone();
+                }
+                network("net", &plugin);
+            };
+            let large = |master: &str, in_pod: bool, mtu: u32, most: &str| {
+                net(json!({"master": master, "linkInContainer": in_pod, "mtu": mtu}));
+                let said = refused("add net --netns /run/netns/pod", 2);
+                let why = format!("invalid MTU {mtu}, must be [0, master MTU({most})]");
+                assert!(said.contains(&why), "{kind}: {said}");
+            };
+            large("up0", false, 1501, "1500");
+            large("trunk", true, 1451, "1450");
+            net(json!({"master": "up0", "linkInContainer": true}));
+            let said = refused("add net --netns /run/netns/pod", 5);
+            assert!(said.contains("cannot find master up0"), "{kind}: {said}");
+            far.sh(&format!("ip addr add 10.5.0.1/24 dev {end}"));
+            for (master, in_pod, mtu) in [("up0", false, 1400), ("trunk", true, 1300)] {
+                net(json!({"master": master, "linkInContainer": in_pod, "mtu": mtu}));
+                add("net --netns /run/netns/pod");
+                let is = pod
+                    .sh_out("ip -d -j link show eth0 | jq -c '.[0] | [.mtu, .linkinfo.info_kind]'");
+                assert_eq!(is, format!("[{mtu},\"{kind}\"]"));
+                netsetup("check net --netns /run/netns/pod");
+                if in_pod {
+                    assert_eq!(pod.sh_out("ip -j link show eth0 | jq -r '.[0].link'"), master);
+                    assert!(reaches(&pod, "10.5.0.1"), "{kind} on {master}");
+                    // What fits, and what doesn't.
+                    let ping = |size: u32| {
+                        let words = format!("ping -c 1 -W 1 -M do -s {size} 10.5.0.1");
+                        pod.sh_any(&words).status.success()
+                    };
+                    assert!(ping(mtu - 28) && !ping(mtu - 27), "{kind}");
+                }
+                netsetup("del net --netns /run/netns/pod");
+            }
+            pod.sh("ip link show trunk");
+            far.sh(&format!("ip addr del 10.5.0.1/24 dev {end}"));
+        }
+    });
+}
