@@ -4,96 +4,10 @@ use serde_json::{Value, json};
 
 use super::super::call::with;
 use super::super::common::dirs;
-
-/// One question, asked of both sides.
-#[derive(Clone, Debug)]
-pub(super) struct Case {
-    /// `plugin version label`.
-    pub(super) name: String,
-    /// Shell commands on the host before.
-    pub(super) given: &'static str,
-    /// Plugins that are added before it.
-    pub(super) before: Vec<Value>,
-    /// The plugin's configuration.
-    pub(super) conf: Value,
-    /// Stands in for it on stdin, unless empty.
-    pub(super) stdin: &'static str,
-    /// CNI_ARGS.
-    pub(super) args: &'static str,
-    /// CNI_IFNAME.
-    pub(super) ifname: &'static str,
-    /// DEL has an empty CNI_NETNS.
-    pub(super) lost: bool,
-    /// Shell commands on the host after ADD.
-    pub(super) harm: String,
-    /// Variables with other values than usual; an empty one counts as missing.
-    pub(super) vars: &'static [(&'static str, &'static str)],
-    /// What is called.
-    pub(super) verbs: &'static [&'static str],
-}
-
-/// The life of an attachment.
-const LIFE: &[&str] = &["ADD", "CHECK", "DEL", "DEL"];
-
-impl Case {
-    pub(super) fn new(conf: Value, label: &str) -> Self {
-        let text = |key: &str| conf[key].as_str().unwrap_or_default().to_owned();
-        let name = format!("{} {} {label}", text("type"), text("cniVersion"));
-        let ifname = if conf["type"] == "loopback" { "lo" } else { "eth0" };
-        Self {
-            name,
-            given: "",
-            before: Vec::new(),
-            conf,
-            stdin: "",
-            args: "",
-            ifname,
-            lost: false,
-            harm: String::new(),
-            vars: &[],
-            verbs: LIFE,
-        }
-    }
-
-    pub(super) fn args(mut self, args: &'static str) -> Self {
-        self.args = args;
-        self
-    }
-
-    pub(super) fn given(mut self, given: &'static str) -> Self {
-        self.given = given;
-        self
-    }
-
-    pub(super) fn verbs(mut self, verbs: &'static [&'static str]) -> Self {
-        self.verbs = verbs;
-        self
-    }
-
-    pub(super) fn lost(mut self) -> Self {
-        self.lost = true;
-        self
-    }
-
-    pub(super) fn harm(mut self, harm: &str) -> Self {
-        self.harm = harm.to_owned();
-        self
-    }
-
-    pub(super) fn vars(mut self, vars: &'static [(&'static str, &'static str)]) -> Self {
-        self.vars = vars;
-        self
-    }
-
-    /// Whether its version has CHECK.
-    pub(super) fn has_check(&self) -> bool {
-        let version = self.conf["cniVersion"].as_str().unwrap_or_default();
-        !["0.1", "0.2", "0.3"].iter().any(|old| version.starts_with(old))
-    }
-}
+pub(super) use super::case::Case;
 
 /// Versions that Debian's plugins know.
-const VERSIONS: &[&str] = &["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
+pub(super) const VERSIONS: &[&str] = &["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
 
 /// All cases of this file.
 pub(super) fn all() -> Vec<Case> {

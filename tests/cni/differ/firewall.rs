@@ -7,7 +7,7 @@ use super::cases::{Case, dual};
 use super::chained::after;
 
 /// What a packet filter of docker's kind does.
-const DROP: &str = "iptables -P FORWARD DROP; ip6tables -P FORWARD DROP";
+pub(super) const DROP: &str = "iptables -P FORWARD DROP; ip6tables -P FORWARD DROP";
 
 fn wall(more: Value, label: &str) -> Case {
     after("1.0.0", "firewall", more, label).given(DROP)

@@ -17,6 +17,11 @@ const VARIABLES: &[(&str, &[(&str, &str)])] = &[
     ("container's name", &[("CNI_CONTAINERID", "a/b")]),
     ("no such namespace", &[("CNI_NETNS", "/run/netns/none")]),
     ("a namespace that is a file", &[("CNI_NETNS", "/etc/hostname")]),
+    ("no CNI_PATH", &[("CNI_PATH", "")]),
+    ("two variables missing", &[("CNI_CONTAINERID", ""), ("CNI_IFNAME", "")]),
+    ("the host's namespace", &[("CNI_NETNS", "/run/netns/host0")]),
+    ("an interface called all", &[("CNI_IFNAME", "all")]),
+    ("an interface with a percent sign", &[("CNI_IFNAME", "eth%d")]),
 ];
 
 /// All cases of this file.
@@ -36,7 +41,7 @@ pub(super) fn all() -> Vec<Case> {
         all.push(of(json!({"name": "a/b"}), "front: name").verbs(&["ADD"]));
         all.push(of(json!({"name": ""}), "front: no name").verbs(&["ADD"]));
         let mut case = of(json!({}), "front: no JSON").verbs(&["ADD", "DEL"]);
-        case.stdin = "{";
+        case.stdin = Some("{");
         all.push(case);
         let mut case = of(json!({}), "front: interface's name").verbs(&["ADD", "DEL"]);
         case.ifname = "a-name-that-is-too-long";
@@ -53,6 +58,17 @@ pub(super) fn all() -> Vec<Case> {
             all.push(of(json!({}), &format!("front: {label}")).vars(vars).verbs(each));
         }
         all.push(of(json!({"prevResult": 7}), "front: prevResult").verbs(&["ADD", "DEL"]));
+        for (label, stdin) in [("empty stdin", ""), ("a number on stdin", "7")] {
+            let case = of(json!({}), &format!("front: {label}")).verbs(&["ADD", "DEL"]);
+            all.push(Case { stdin: Some(stdin), ..case });
+        }
+        for (label, version) in [("no version", json!(null)), ("a version of a number", json!(7))] {
+            let mut case = of(json!({"cniVersion": version}), "").verbs(&["ADD", "DEL"]);
+            case.name = format!("{kind} none front: {label}");
+            all.push(case);
+        }
+        all.push(of(json!({}), "front: CHECK has no prevResult").verbs(&["CHECK"]));
+        all.push(of(json!({"cniVersion": "0.3.1"}), "front: CHECK").verbs(&["CHECK"]));
     }
     all
 }

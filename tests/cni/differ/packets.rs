@@ -16,6 +16,8 @@ use super::sctp;
 
 /// How long a packet may take: long, for two hops on one machine.
 pub(super) const WITHIN: Duration = Duration::from_millis(250);
+/// The same between two pods, where two neighbours are asked for first.
+const BETWEEN: Duration = Duration::from_millis(1500);
 /// A port that nobody else uses.
 const PORT: u16 = 9;
 
@@ -29,6 +31,7 @@ pub(super) struct Probe {
     /// Where `to` listens.
     pub(super) port: u16,
     ask: Ask,
+    within: Duration,
 }
 
 /// How one asks.
@@ -39,25 +42,58 @@ enum Ask {
     Sctp,
 }
 
-/// Asks all that a case's result makes one expect or fear. After DEL of a published port
-/// only the port.
+/// Asks all that a case's result makes one expect or fear, when `when` has come: ADD, DEL, or
+/// what harms. After DEL of a published port only the port, of a firewall all that it let pass.
 pub(super) fn probe(
     case: &Case,
     all: &[Ns; 2],
     result: &Value,
-    verb: &str,
+    when: &str,
 ) -> Vec<(String, String)> {
     let ips: Vec<IpAddr> = addresses(result);
-    let (kind, is_usual) = (&case.conf["type"], case.conf["cniVersion"] == "1.0.0");
+    let kind = case.conf["type"].as_str().unwrap_or_default();
+    // Of an older version the rules alone could differ.
+    let has_rules = ["portmap", "firewall"].contains(&kind);
+    let is_usual = has_rules || case.conf["cniVersion"] == "1.0.0";
     let has_link = result["interfaces"].as_array().is_some_and(|list| !list.is_empty());
-    if !is_usual || !has_link || ips.is_empty() || kind == "loopback" {
+    if !is_usual || !has_link || kind == "loopback" {
         return Vec::new();
     }
-    let ports = if kind == "portmap" { ports(case, all) } else { Vec::new() };
-    let around: Vec<Probe> = match verb {
-        "ADD" => ips.iter().flat_map(|ip| around(all, *ip)).collect(),
+    let ports = match kind {
+        "portmap" => ips.iter().flat_map(|ip| ports(case, all, *ip)).collect(),
         _ => Vec::new(),
     };
+    let around: Vec<Probe> = match when {
+        "DEL" if kind != "firewall" => Vec::new(),
+        _ => ips.iter().flat_map(|ip| around(all, *ip)).collect(),
+    };
+    answers(&ports, &around, when)
+}
+
+/// Between the pod and a second one of its network.
+pub(super) fn between(pods: [(&Ns, &Value); 2]) -> Vec<(String, String)> {
+    let [(one, first), (two, second)] = pods;
+    let ways = [("pod to pod", one, two, second), ("pod from pod", two, one, first)];
+    let probes: Vec<Probe> = ways
+        .iter()
+        .zip([PORT + 40, PORT + 50])
+        .flat_map(|((what, from, to, result), port)| {
+            let of = move |ip: IpAddr| Probe {
+                what: format!("{what}, {}", family(ip)),
+                from: (*from).clone(),
+                to: (*to).clone(),
+                at: SocketAddr::new(ip, port + u16::from(ip.is_ipv6())),
+                port: port + u16::from(ip.is_ipv6()),
+                ask: Ask::Udp,
+                within: BETWEEN,
+            };
+            addresses(result).into_iter().map(of)
+        })
+        .collect();
+    answers(&[], &probes, "ADD")
+}
+
+fn answers(ports: &[Probe], around: &[Probe], when: &str) -> Vec<(String, String)> {
     let answers = std::thread::scope(|scope| {
         // Each has a server of its own port, but for those of a published port.
         let all: Vec<_> = around.iter().map(|probe| scope.spawn(|| ask(probe))).collect();
@@ -65,8 +101,12 @@ pub(super) fn probe(
         answers.extend(all.into_iter().map(|thread| thread.join().expect("a probe")));
         answers
     });
-    let key = |probe: &Probe| format!("{verb} packets {}", probe.what);
-    ports.iter().chain(&around).map(key).zip(answers).collect()
+    let key = |probe: &Probe| format!("{when} packets {}", probe.what);
+    ports.iter().chain(around).map(key).zip(answers).collect()
+}
+
+fn family(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 fn addresses(result: &Value) -> Vec<IpAddr> {
@@ -91,6 +131,7 @@ fn around(all: &[Ns; 2], pod: IpAddr) -> Vec<Probe> {
         at: SocketAddr::new(ip, port + family),
         port: port + family,
         ask: Ask::Udp,
+        within: WITHIN,
     };
     vec![
         of("pod to far", inner, &far, up(2), PORT),
@@ -100,8 +141,8 @@ fn around(all: &[Ns; 2], pod: IpAddr) -> Vec<Probe> {
     ]
 }
 
-/// To the first of the published ports.
-fn ports(case: &Case, all: &[Ns; 2]) -> Vec<Probe> {
+/// To the first of the published ports, in the family of one of the pod's addresses.
+fn ports(case: &Case, all: &[Ns; 2], pod_ip: IpAddr) -> Vec<Probe> {
     let mapping = &case.conf["runtimeConfig"]["portMappings"][0];
     let number = |key: &str| mapping[key].as_u64().and_then(|n| u16::try_from(n).ok());
     let (Some(host_port), Some(port)) = (number("hostPort"), number("containerPort")) else {
@@ -115,20 +156,27 @@ fn ports(case: &Case, all: &[Ns; 2]) -> Vec<Probe> {
         _ => Ask::Udp,
     };
     let [host, pod] = all;
-    let of = |what: &str, from: &Ns, ip: [u8; 4]| Probe {
-        what: format!("{what} to the port"),
+    let six = if pod_ip.is_ipv4() { "" } else { ", IPv6" };
+    let of = |what: &str, from: &Ns, ip: IpAddr| Probe {
+        what: format!("{what} to the port{six}"),
         from: from.clone(),
         to: pod.clone(),
         at: SocketAddr::from((ip, host_port)),
         port,
         ask: how,
+        within: WITHIN,
     };
-    let uplink = [198, 18, 0, 1];
+    let far = Ns::named("far");
+    if pod_ip.is_ipv6() {
+        let uplink = IpAddr::from([0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 1]);
+        return vec![of("far", &far, uplink), of("host", host, uplink), of("pod", pod, uplink)];
+    }
+    let uplink = IpAddr::from([198, 18, 0, 1]);
     vec![
-        of("far", &Ns::named("far"), uplink),
+        of("far", &far, uplink),
         of("host", host, uplink),
         of("pod", pod, uplink),
-        of("host by 127.0.0.1", host, [127, 0, 0, 1]),
+        of("host by 127.0.0.1", host, IpAddr::from([127, 0, 0, 1])),
     ]
 }
 
@@ -161,13 +209,13 @@ fn ask_udp(probe: &Probe, any: IpAddr) -> String {
     let client = || -> io::Result<UdpSocket> {
         let client = UdpSocket::bind((any, 0))?;
         client.connect(probe.at)?;
-        client.set_read_timeout(Some(WITHIN))?;
+        client.set_read_timeout(Some(probe.within))?;
         client.send(b"?")?;
         Ok(client)
     };
     let client = in_netns(&probe.from, client);
     let mut buffer = [0; 16];
-    server.set_read_timeout(Some(WITHIN)).expect("a timeout");
+    server.set_read_timeout(Some(probe.within)).expect("a timeout");
     let seen = client.as_ref().ok().and_then(|_| server.recv_from(&mut buffer).ok());
     let seen = seen.map(|(_, from)| from);
     if let Some(from) = seen {

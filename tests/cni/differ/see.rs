@@ -14,7 +14,7 @@
 //!
 //! Only what differs from the state before a plugin was called. Not looked at: what
 //! [`IGNORED`](super::super::common::dump::IGNORED) names, our records and our marks
-//! (alias, protocol). Names that the specification leaves free are replaced by words for
+//! (a link's alias, an address's protocol). Names that the specification leaves free are replaced by words for
 //! them.
 
 use std::collections::BTreeMap;
@@ -148,11 +148,19 @@ impl<'a> Bench<'a> {
         let mut called: Vec<&str> = Vec::new();
         let mut added = true;
         for verb in self.case.verbs {
-            if *verb == "CHECK" && !(self.case.has_check() && added) {
+            // Behind an ADD only what can be checked; alone the question itself is the case.
+            if *verb == "CHECK" && !called.is_empty() && !(self.case.has_check() && added) {
                 continue;
             }
-            let output = self.call(verb, &self.conf(&self.case.conf, &self.prev));
             let is_first = !called.contains(verb);
+            let forgets = self.case.forgets && (*verb == "DEL" || !is_first);
+            let prev = if forgets { &Value::Null } else { &self.prev };
+            let conf = self.conf(&self.case.conf, prev);
+            let changes_nothing = *verb == "CHECK" || !is_first;
+            let output = match changes_nothing && self.case.is_watched() {
+                true => self.watched(verb, &conf),
+                false => self.call(verb, &conf),
+            };
             self.answered(
                 &if is_first { verb.to_string() } else { format!("{verb} again") },
                 &output,
@@ -173,9 +181,51 @@ impl<'a> Bench<'a> {
                 let words = packets::probe(self.case, &self.all, &self.prev, verb);
                 words.into_iter().for_each(|(key, value)| self.see(key, value));
             }
-            if *verb == "ADD" && is_first && added && !self.case.harm.is_empty() {
-                self.all[0].sh(&self.case.harm);
+            if *verb == "ADD" && is_first && added {
+                self.second_pod();
+                self.harm();
             }
+        }
+    }
+
+    /// Calls a verb that should change nothing, and looks whether it did.
+    fn watched(&mut self, verb: &str, conf: &Value) -> Output {
+        let (before, changed) = (self.dump(), self.changed);
+        let output = self.call(verb, conf);
+        self.look(&format!("{verb} changed"), &before);
+        self.changed |= changed;
+        output
+    }
+
+    /// Another pod of the same network, for as long as it takes to ask who reaches whom.
+    fn second_pod(&mut self) {
+        if !self.case.second {
+            return;
+        }
+        sh("ip netns add pod2");
+        let two = Ns::named("pod2");
+        let vars = [("CNI_CONTAINERID", "d"), ("CNI_NETNS", "/run/netns/pod2")];
+        let call = |verb: &str| {
+            let output = self.call_with(verb, &self.case.conf, &vars);
+            assert!(output.status.success(), "{}: {}", self.case.name, told(verb, &output));
+            serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default()
+        };
+        let result = call("ADD");
+        let words = packets::between([(&self.all[1], &self.prev), (&two, &result)]);
+        call("DEL");
+        sh("ip netns del pod2");
+        words.into_iter().for_each(|(key, value)| self.see(key, value));
+    }
+
+    /// What somebody does between ADD and the verbs after it.
+    fn harm(&mut self) {
+        if self.case.harm.is_empty() {
+            return;
+        }
+        self.all[0].sh(&self.case.harm);
+        if self.case.conf["macspoofchk"] == true {
+            let words = packets::probe(self.case, &self.all, &self.prev, "harmed");
+            words.into_iter().for_each(|(key, value)| self.see(key, value));
         }
     }
 
@@ -186,24 +236,34 @@ impl<'a> Bench<'a> {
 
     /// Calls a configuration's plugin on the host, as the case has its variables.
     fn call(&self, verb: &str, conf: &Value) -> Output {
+        self.call_with(verb, conf, self.case.vars)
+    }
+
+    fn call_with(
+        &self,
+        verb: &str,
+        conf: &Value,
+        others: &[(&'static str, &'static str)],
+    ) -> Output {
         let path = self.plugins.dir.display().to_string();
+        // Not one of those before it.
+        let is_asked = conf["type"] == self.case.conf["type"];
         let mut vars = vec![
             ("CNI_COMMAND", verb),
             ("CNI_CONTAINERID", "c"),
             ("CNI_NETNS", "/run/netns/pod"),
             ("CNI_IFNAME", self.case.ifname),
-            ("CNI_ARGS", self.case.args),
+            ("CNI_ARGS", if is_asked { self.case.args } else { "" }),
             ("CNI_PATH", &path),
         ];
         if verb == "DEL" && self.case.lost {
             vars[2].1 = "";
         }
-        for var in self.case.vars {
+        for var in others {
             vars.retain(|(name, _)| *name != var.0);
             vars.push(*var);
         }
-        let stdin =
-            if self.case.stdin.is_empty() { conf.to_string() } else { self.case.stdin.into() };
+        let stdin = self.case.stdin.map_or_else(|| conf.to_string(), str::to_owned);
         let plugin = conf["type"].as_str().expect("a type");
         in_netns(&self.all[0], || self.plugins.raw(plugin, &vars, &stdin))
     }
@@ -259,7 +319,7 @@ impl<'a> Bench<'a> {
         };
         let mut state = dump(&self.all);
         state.retouch(|name, mut attrs| {
-            attrs.retain(|key, _| !MARKS.contains(&key.as_str()));
+            attrs.retain(|key, _| !is_mark(name, key));
             for value in attrs.values_mut().filter(|value| value.contains(" LOWER_UP")) {
                 // A bridge's carrier follows its ports', up to a second later.
                 *value = value.replace(" LOWER_UP", "");
@@ -315,8 +375,11 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Attributes that carry our marks.
-const MARKS: &[&str] = &["ifalias", "protocol"];
+/// Whether an attribute carries a mark of ours that tells nothing else. A route's, which
+/// others read, is compared.
+fn is_mark(object: &str, key: &str) -> bool {
+    key == "ifalias" || key == "protocol" && !object.contains(" route ")
+}
 
 /// The leaves of a JSON value with their paths, and its keys in their order.
 fn leaves_of(path: &str, value: &Value, leaves: &mut Vec<(String, String)>, order: &mut String) {
