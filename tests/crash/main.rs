@@ -40,6 +40,7 @@
 mod common;
 
 mod call;
+mod report;
 mod scene;
 
 use common::crash::Which;

@@ -26,6 +26,7 @@ use super::common::dump::{Dump, diff, dump};
 use super::common::syscalls::Syscall;
 use super::common::trace::Follow;
 use super::common::{Ns, dirs, ns_add, ns_del, sh_out};
+use super::report::Report;
 
 const SIGABRT: i32 = libc::SIGABRT;
 
@@ -47,29 +48,6 @@ pub(super) enum Series {
 
 impl Series {
     pub(super) const BOTH: [Series; 2] = [Series::Kill, Series::Fail];
-}
-
-/// How the points of a scene ended.
-#[derive(Clone, Debug, Default)]
-struct Report {
-    /// Killed before anything had changed.
-    untouched: usize,
-    /// Killed, and recovered by each of the three.
-    by: [usize; 3],
-    /// A call failed and the program went on.
-    harmless: usize,
-    /// A call failed, and the program took everything back or left all as it was.
-    undone: usize,
-    /// A call failed while taking away, the program said so, and the next del or gc
-    /// took away what was left.
-    finished_later: usize,
-    /// A call failed, the program succeeded, and empty directories of ours were left to
-    /// the next one.
-    empty_left: usize,
-    /// An attach that failed, and whose way back failed too.
-    needed_gc: Vec<String>,
-    /// No memory.
-    aborted: usize,
 }
 
 /// See the top of this file.
@@ -207,29 +185,7 @@ impl Scene {
         let scene = scene.into_inner();
         println!("{label}: {:?}", scene.report);
         if std::env::var_os(POINT).is_none() {
-            scene.has_seen_all(series, label);
-        }
-    }
-
-    /// Points that all end in one way tell nothing of the others.
-    fn has_seen_all(&self, series: Series, label: &str) {
-        let report = &self.report;
-        let wanted = match (series, self.does) {
-            // The record is there before the first change of the kernel's, and few follow.
-            (Series::Kill, _) if self.which == Which::KernelsEffects => {
-                vec![("recovered", report.by.iter().sum())]
-            }
-            (Series::Kill, _) => vec![
-                ("killed before anything had changed", report.untouched),
-                ("recovered by del", report.by[0]),
-                ("recovered by gc", report.by[1]),
-                ("recovered by add", report.by[2]),
-            ],
-            (Series::Fail, Does::Attach) => vec![("taken back", report.undone)],
-            (Series::Fail, _) => vec![("taken away later", report.finished_later)],
-        };
-        for (how, points) in wanted {
-            assert!(points > 0, "{label}: no point was {how}: {report:?}");
+            scene.report.has_all(series, scene.does, scene.which, label);
         }
     }
 
