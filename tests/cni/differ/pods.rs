@@ -7,7 +7,6 @@ use super::cases::{Case, br, conf, v4};
 /// All cases of this file.
 pub(super) fn all() -> Vec<Case> {
     let bridge = |more: Value, label: &str| Case::new(br("1.0.0", more), label).second();
-    let ptp = |more: Value, label: &str| Case::new(conf("1.0.0", "ptp", more), label).second();
     let macvlan = |mode: &str| {
         let more = json!({"master": "up0", "mode": mode, "ipam": v4()});
         Case::new(conf("1.0.0", "macvlan", more), &format!("two pods, mode {mode}")).second()
@@ -18,8 +17,6 @@ pub(super) fn all() -> Vec<Case> {
         bridge(json!({"hairpinMode": true}), "two pods, hairpinMode"),
         bridge(json!({"isGateway": true, "portIsolation": true}), "two pods, portIsolation"),
         bridge(json!({"macspoofchk": true}), "two pods, macspoofchk"),
-        ptp(json!({"ipam": v4()}), "two pods"),
-        ptp(json!({"ipam": v4(), "ipMasq": true}), "two pods, masq"),
         Case::new(
             br("1.0.0", json!({"isGateway": true, "macspoofchk": true})),
             "harmed: a false MAC",

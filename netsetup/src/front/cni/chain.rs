@@ -189,7 +189,9 @@ impl Work<'_> {
         let Some(Plugin::Tuning(conf)) = self.call.network.plugins.first() else { return };
         let mac = conf.asked_mac.or(self.call.mac).or(conf.mac).map(|mac| mac.to_string());
         let mtu = conf.link.mtu.filter(|_| self.call.network.cni_version == "1.1.0");
-        let interfaces = result["interfaces"].as_array_mut().into_iter().flatten();
+        // The oldest versions have none, and are not to get the key.
+        let interfaces = result.get_mut("interfaces").and_then(Value::as_array_mut);
+        let interfaces = interfaces.into_iter().flatten();
         for interface in interfaces.filter(|i| i["name"] == self.input.ifname.as_str()) {
             if let Some(mac) = &mac {
                 interface["mac"] = json!(mac);
