@@ -13,6 +13,7 @@ use crate::facts::{BridgeFacts, Facts};
 use crate::ipam::Leases;
 use crate::names;
 use crate::plan::{Bridge, Device, DeviceKind, LinkAttr, Object, Parent, Phase, Plan, Side, Veth};
+use crate::request::Mac;
 
 /// Bridge and veth.
 pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
@@ -81,7 +82,8 @@ fn bridge(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Bridge {
     // What is there already keeps what it has.
     match facts.bridge.as_ref().filter(|b| request.as_plugin || !b.ours) {
         Some(BridgeFacts { mac: Some(mac), .. }) => {
-            Bridge { name, mac: *mac, mtu: None, promisc: false, vlan_filtering }
+            let mac = kept_mac(request, conf, facts).unwrap_or(*mac);
+            Bridge { name, mac, mtu: None, promisc: false, vlan_filtering }
         }
         _ => Bridge {
             mac: names::bridge_mac(&name, &facts.machine),
@@ -93,16 +95,23 @@ fn bridge(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Bridge {
     }
 }
 
+/// The link-layer address that somebody else's bridge is to keep as a gateway, for pods
+/// remember it. Without a port it may have none; then it gets what ours would have.
+fn kept_mac(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Option<Mac> {
+    let keeps = request.as_plugin && conf.is_gateway;
+    let others = facts.bridge.as_ref().filter(|bridge| keeps && !bridge.ours)?;
+    let mac = others.mac.filter(|mac| *mac != Mac([0; 6]));
+    Some(mac.unwrap_or_else(|| names::bridge_mac(&conf.bridge, &facts.machine)))
+}
+
 fn veth(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Veth {
     let mark = &request.mark;
-    // A gateway's, for pods remember it.
-    let others = facts.bridge.as_ref().filter(|b| request.as_plugin && !b.ours);
     Veth {
         name: mark.veth(),
         mac: mark.outer_mac(&facts.machine),
         mtu: mtu(request, conf, facts),
         master: conf.bridge.clone(),
-        master_mac: others.filter(|_| conf.is_gateway).and_then(|b| b.mac),
+        master_mac: kept_mac(request, conf, facts),
         // Where netfilter sees bridged frames, a pod's frame to its own published
         // port is translated on the bridge and must leave by the port it came by.
         // A promiscuous bridge needs none, and takes none.
