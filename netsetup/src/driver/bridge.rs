@@ -110,6 +110,7 @@ fn veth(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Veth {
         name: mark.veth(),
         mac: mark.outer_mac(&facts.machine),
         mtu: mtu(request, conf, facts),
+        peer_mtu: None,
         master: conf.bridge.clone(),
         master_mac: kept_mac(request, conf, facts),
         // Where netfilter sees bridged frames, a pod's frame to its own published

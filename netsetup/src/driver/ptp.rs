@@ -33,6 +33,7 @@ pub fn plan(request: &Request, conf: &conf::Ptp, facts: &Facts, leases: &Leases)
         name: mark.veth(),
         mac: mark.outer_mac(&facts.machine),
         mtu: conf.mtu,
+        peer_mtu: None,
         master: String::new(),
         master_mac: None,
         hairpin: false,

@@ -7,15 +7,14 @@ use std::fmt;
 use podkeel_wire::rt::RouteInfo;
 use serde::Serialize;
 
-use super::device::Device;
 use super::find_device::{find_device, find_lent, find_member, find_neigh, find_pin};
-use super::object::{Bridge, LinkAttr, Object, RouteAttrs, Side, Veth};
+use super::object::{Bridge, Object, RouteAttrs, Side, Veth};
 use super::{Hold, Plan, Step, World};
 use crate::error::Result;
 use crate::kernel::ruleset::{self, Entry, TABLE};
 use crate::kernel::{forward, guard};
 use crate::names;
-use crate::request::{Mac, Vlan};
+use crate::request::Vlan;
 
 /// What is there of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -51,16 +50,6 @@ pub fn check(world: &mut World, plan: &Plan) -> Result<Vec<(Step, Found)>> {
         }
         let there = match &step.what {
             Object::Ruleset => of_list(ruleset::differences(world.nft()?)?),
-            Object::Veth(veth) => {
-                let (mac, mtu) = set_later(plan, &veth.peer);
-                let peer_mac = mac.unwrap_or(veth.peer_mac);
-                find_veth(world, &Veth { peer_mac, ..veth.clone() }, mtu.or(veth.mtu))?
-            }
-            Object::Device(device) if step.at == Side::Pod => {
-                let (mac, mtu) = set_later(plan, &device.name);
-                let (mac, mtu) = (device.mac.and(mac).or(device.mac), mtu.or(device.mtu));
-                find_device(world, step, &Device { mac, mtu, ..device.clone() })?
-            }
             _ => find(world, step)?,
         };
         found.push((step.clone(), there));
@@ -68,29 +57,12 @@ pub fn check(world: &mut World, plan: &Plan) -> Result<Vec<(Step, Found)>> {
     Ok(found)
 }
 
-/// The address and the mtu that a plan gives a link of the pod after it has made it: then it
-/// no longer has those that it was made with.
-fn set_later(plan: &Plan, name: &str) -> (Option<Mac>, Option<u32>) {
-    let set = |wanted: LinkAttr| {
-        plan.steps.iter().find_map(|step| match &step.what {
-            Object::LinkAttr { link, attr, value }
-                if step.at == Side::Pod && link == name && *attr == wanted =>
-            {
-                Some(value)
-            }
-            _ => None,
-        })
-    };
-    let mac = set(LinkAttr::Mac).and_then(|value| value.parse().ok());
-    (mac, set(LinkAttr::Mtu).and_then(|value| value.parse().ok()))
-}
-
 /// Finds one step.
 pub(super) fn find(world: &mut World, step: &Step) -> Result<Found> {
     match &step.what {
         Object::Lease(lease) => find_lease(lease),
         Object::Bridge(bridge) => find_bridge(world, bridge),
-        Object::Veth(veth) => find_veth(world, veth, veth.mtu),
+        Object::Veth(veth) => find_veth(world, veth),
         Object::Device(device) => find_device(world, step, device),
         Object::Lent(lent) => find_lent(world, lent),
         Object::Pin { .. } => find_pin(world, &step.what),
@@ -229,7 +201,7 @@ fn find_bridge(world: &mut World, bridge: &Bridge) -> Result<Found> {
 }
 
 /// Both ends of a pair; of which the pod's may have another mtu.
-fn find_veth(world: &mut World, veth: &Veth, peer_mtu: Option<u32>) -> Result<Found> {
+fn find_veth(world: &mut World, veth: &Veth) -> Result<Found> {
     let Some(outer) = world.host.link(&veth.name)? else { return Ok(Found::Absent) };
     let mut wrong = Vec::new();
     if !world.mark.is(outer.alias.as_deref()) {
@@ -267,7 +239,7 @@ fn find_veth(world: &mut World, veth: &Veth, peer_mtu: Option<u32>) -> Result<Fo
             if inner.mac != Some(veth.peer_mac.0) {
                 wrong.push(format!("the MAC address of {} isn't {}", veth.peer, veth.peer_mac));
             }
-            if peer_mtu.is_some_and(|mtu| mtu != inner.mtu) {
+            if veth.peer_mtu.or(veth.mtu).is_some_and(|mtu| mtu != inner.mtu) {
                 wrong.push(format!("the mtu of {} is {}", veth.peer, inner.mtu));
             }
         }

@@ -264,6 +264,9 @@ pub struct Veth {
     pub mac: Mac,
     /// Bytes, of both ends.
     pub mtu: Option<u32>,
+    /// That of the pod's end, where it is to be found with another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_mtu: Option<u32>,
     /// The bridge that the host's end is a port of; empty = of none.
     pub master: String,
     /// The bridge's link-layer address, where somebody else's is to keep the one that it has

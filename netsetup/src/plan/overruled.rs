@@ -19,7 +19,7 @@ impl Plan {
 
 fn overrule(made: &mut Step, of: &str, attr: LinkAttr, value: &str) {
     let (name, mac, mtu) = match &mut made.what {
-        Object::Veth(veth) => (&veth.peer, Some(&mut veth.peer_mac), Some(&mut veth.mtu)),
+        Object::Veth(veth) => (&veth.peer, Some(&mut veth.peer_mac), Some(&mut veth.peer_mtu)),
         Object::Device(device) if made.at == Side::Pod => {
             (&device.name, device.mac.as_mut(), Some(&mut device.mtu))
         }
@@ -29,9 +29,9 @@ fn overrule(made: &mut Step, of: &str, attr: LinkAttr, value: &str) {
     if name != of {
         return;
     }
-    match (attr, value.parse()) {
-        (LinkAttr::Mac, Ok(value)) => mac.into_iter().for_each(|mac| *mac = value),
-        (LinkAttr::Mtu, _) => mtu.into_iter().for_each(|mtu| *mtu = None),
+    match attr {
+        LinkAttr::Mac => mac.into_iter().zip(value.parse()).for_each(|(mac, value)| *mac = value),
+        LinkAttr::Mtu => mtu.into_iter().for_each(|mtu| *mtu = value.parse().ok()),
         _ => {}
     }
 }
