@@ -187,13 +187,15 @@ pub(crate) fn in_time(told: impl Fn() -> String, says: &str) -> String {
     panic!("{says} isn't in\n{}", told());
 }
 
-/// A state of the world that stays.
+/// A state of the world that stays: the kernel may see to a link's carrier up to a second later
+/// (linkwatch), and to the routes that it gets by it.
 pub(crate) fn settled(all: &[Ns]) -> Dump {
-    let mut last = dump(all);
-    for _ in 0..20 {
+    let (mut last, mut same) = (dump(all), 0);
+    for _ in 0..40 {
         std::thread::sleep(std::time::Duration::from_millis(300));
         let now = dump(all);
-        if now == last {
+        same = if now == last { same + 1 } else { 0 };
+        if same == 4 {
             return now;
         }
         last = now;
