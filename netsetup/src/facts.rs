@@ -4,6 +4,7 @@
 mod links;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -57,6 +58,9 @@ pub struct Facts {
     pub pod_sysctls: BTreeMap<Vec<String>, Option<String>>,
     /// The routing domains of the pod, and their tables. Read for a vrf plugin.
     pub pod_vrfs: Vec<(String, u32)>,
+    /// The routes that somebody has given the pod's interface, if it is there. Read for a vrf
+    /// plugin, for they are lost when it joins a domain.
+    pub pod_routes: Vec<(IpNet, Option<IpAddr>)>,
     /// The inode number of the pod's namespace.
     pub pod_inode: u64,
     /// The link that the pod's interface stands on.
@@ -131,13 +135,26 @@ impl Facts {
         self.pod_link = all.map(|attr| (attr, attr.of(link))).to_vec();
     }
 
-    /// Reads which routing domains the pod has.
-    pub fn read_vrfs(&mut self, pod: &mut Pod) -> Result<()> {
+    /// Reads which routing domains the pod has, and the routes over an interface that may join.
+    pub fn read_vrfs(&mut self, pod: &mut Pod, link: &str) -> Result<()> {
         let of = |link: rt::LinkInfo| match link.device {
             Some(rt::Device::Vrf { table }) => Some((link.name, table)),
             _ => None,
         };
         self.pod_vrfs = pod.rtnl.links()?.into_iter().filter_map(of).collect();
+        let Some(link) = pod.rtnl.link(link)? else { return Ok(()) };
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let routes = pod.rtnl.routes(family)?.into_iter().filter(|route| {
+                // Those of the addresses come again by themselves.
+                let given = ![libc::RTPROT_KERNEL, rt::PROTOCOL_RA].contains(&route.protocol);
+                let main = route.table == u32::from(libc::RT_TABLE_MAIN);
+                given && main && route.kind == libc::RTN_UNICAST && route.oif == Some(link.index)
+            });
+            let net = |(ip, prefix)| IpNet::new(ip, prefix).ok();
+            self.pod_routes.extend(routes.filter_map(|r| Some((net(r.dst)?, r.gateway))));
+        }
+        // What leads to a gateway comes before what leads over it.
+        self.pod_routes.sort_by_key(|(_, gateway)| gateway.is_some());
         Ok(())
     }
 

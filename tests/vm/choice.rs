@@ -90,6 +90,7 @@ pub(super) const RECENT: On = On {
         "drivers::modules::vm_",
         "drivers::neighbours::vm_",
         "drivers::pci::vm_",
+        "drivers::plugin::vm_",
         "drivers::vanished::vm_",
         "drivers::vm::",
         "hook::kinds::vm_",

@@ -1,12 +1,14 @@
 //! A routing domain in the pod: the interface becomes a member, and its routes stand in
 //! the domain's table.
 
+use ipnet::IpNet;
+
 use crate::conf::Vrf;
 use crate::driver::{self, Request};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::ipam::Leases;
-use crate::plan::{Device, DeviceKind, Object, Phase, Plan, Side, Step};
+use crate::plan::{Device, DeviceKind, Object, Phase, Plan, RouteAttrs, Side, Step};
 
 /// The domain, and the interface in it. `plan` is what makes the interface, where the
 /// same call makes it: then it joins before it goes up, for a link that joins goes down
@@ -42,11 +44,20 @@ pub fn plan(
     };
     let own = |plan: Plan, what| plan.own(Phase::Build, Side::Pod, what);
     let domain = plan.and(domain).when(facts.ipv6, |plan| own(plan, stay));
-    Ok(own(domain, member).each(leases.routes.iter(), |plan, route| {
-        match in_table(&driver::route(request, leases, route), table) {
-            Some(route) => own(plan, route),
-            None => plan,
-        }
+    let told: Vec<Object> =
+        leases.routes.iter().map(|route| driver::route(request, leases, route)).collect();
+    // Those that the plugins before tell of, with all their attributes; and what they keep to
+    // themselves, as ptp its routes to the gateway.
+    let known =
+        |dst: &IpNet| told.iter().any(|t| matches!(t, Object::Route { dst: d, .. } if d == dst));
+    let kept = facts.pod_routes.iter().filter(|(dst, _)| !known(dst)).map(|(dst, via)| {
+        let (link, attrs) = (request.ifname.clone(), RouteAttrs::default());
+        Object::Route { link, dst: *dst, via: *via, attrs }
+    });
+    let routes: Vec<Object> = kept.chain(told.iter().cloned()).collect();
+    Ok(own(domain, member).each(routes, |plan, route| match in_table(&route, table) {
+        Some(route) => own(plan, route),
+        None => plan,
     }))
 }
 

@@ -170,7 +170,7 @@ pub(super) fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> 
             facts.read_links(conf, &mut world.host, pod, &world.mark.shared())?;
         }
         if wanted.network.plugins.iter().any(|plugin| matches!(plugin, Plugin::Vrf(_))) {
-            facts.read_vrfs(pod)?;
+            facts.read_vrfs(pod, &wanted.ifname)?;
         }
         if !wanted.makes_interface() {
             facts.read_pod_link(pod, &wanted.ifname)?;
