@@ -244,6 +244,11 @@ fn names_are_hard_links_where_they_can_be() {
         let program = std::path::Path::new(env!("CARGO_BIN_EXE_netsetup"));
         // Beside the program, and gone at the end however that comes about.
         let dir = Beside(program.with_file_name(format!("names.{}", std::process::id())));
+        // A copy, for the program may be mounted where it is: no link leaves a mount.
+        let copy = Beside(program.with_file_name(format!("copy.{}", std::process::id())));
+        std::fs::create_dir(&copy.0).expect("a directory");
+        std::fs::copy(program, copy.0.join("netsetup")).expect("a copy");
+        let program = copy.0.join("netsetup");
         let install = || sh(&format!("{} install {}", program.display(), dir.0.display()));
         let links = || {
             use std::os::unix::fs::MetadataExt;
