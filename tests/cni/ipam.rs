@@ -225,7 +225,8 @@ fn fifty_thousand_leases() {
             ]);
             let output = output_with(&mut strace, conf.to_string().as_bytes());
             assert!(output.status.success(), "{}", told(verb, &output));
-            sh_out(&format!("wc -l <{file}")).parse::<usize>().expect("a number")
+            // Into how many pieces a list of names is cut is the C library's to say.
+            sh_out(&format!("grep -vc getdents64 {file}")).parse::<usize>().expect("a number")
         };
         let count = |conf: &Value| {
             let add = calls("ADD", conf);
@@ -246,7 +247,7 @@ fn fifty_thousand_leases() {
             .flatten()
             .zip(many.iter().flatten())
             .map(|(few, many)| many.saturating_sub(*few));
-        assert!(more.into_iter().all(|more| more < 1000), "{few:?}, then {many:?}");
+        assert!(more.into_iter().all(|more| more < 100), "{few:?}, then {many:?}");
         assert!(!dirs().run.exists(), "{}", sh_out("find /run -name '*podkeel*'"));
     });
 }
