@@ -247,7 +247,7 @@ fn fifty_thousand_leases() {
             .flatten()
             .zip(many.iter().flatten())
             .map(|(few, many)| many.saturating_sub(*few));
-        assert!(more.into_iter().all(|more| more < 100), "{few:?}, then {many:?}");
+        assert!(more.into_iter().all(|more| more < 1000), "{few:?}, then {many:?}");
         assert!(!dirs().run.exists(), "{}", sh_out("find /run -name '*podkeel*'"));
     });
 }
