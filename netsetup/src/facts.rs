@@ -141,14 +141,18 @@ impl Facts {
             Some(rt::Device::Vrf { table }) => Some((link.name, table)),
             _ => None,
         };
-        self.pod_vrfs = pod.rtnl.links()?.into_iter().filter_map(of).collect();
-        let Some(link) = pod.rtnl.link(link)? else { return Ok(()) };
+        let links = pod.rtnl.links()?;
+        let index = links.iter().find(|there| there.name == link).map(|link| link.index);
+        self.pod_vrfs = links.into_iter().filter_map(of).collect();
+        if index.is_none() {
+            return Ok(());
+        }
         for family in [libc::AF_INET, libc::AF_INET6] {
             let routes = pod.rtnl.routes(family)?.into_iter().filter(|route| {
                 // Those of the addresses come again by themselves.
                 let given = ![libc::RTPROT_KERNEL, rt::PROTOCOL_RA].contains(&route.protocol);
                 let main = route.table == u32::from(libc::RT_TABLE_MAIN);
-                given && main && route.kind == libc::RTN_UNICAST && route.oif == Some(link.index)
+                given && main && route.kind == libc::RTN_UNICAST && route.oif == index
             });
             let net = |(ip, prefix)| IpNet::new(ip, prefix).ok();
             self.pod_routes.extend(routes.filter_map(|r| Some((net(r.dst)?, r.gateway))));

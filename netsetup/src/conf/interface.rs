@@ -50,6 +50,14 @@ pub enum InterfaceKind {
     HostDevice(HostDevice),
 }
 
+impl InterfaceKind {
+    /// Whether there is anybody to ask and to tell: behind a dummy there isn't, behind a tap not
+    /// before a program has opened it.
+    pub fn has_neighbours(&self) -> bool {
+        !matches!(self, InterfaceKind::Dummy | InterfaceKind::Tap(_))
+    }
+}
+
 /// Which link an interface stands on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Master {
@@ -226,9 +234,7 @@ pub(super) fn read(kind: &str, plugin: &Object, version: &str) -> Parsed<Option<
         (_, key) => key == "mtu",
     };
     let mac = if has("mac") { read_own_mac(plugin)? } else { None };
-    // A dummy has nobody to ask, a tap nobody before a program has opened it.
-    let has_neighbours = !matches!(kind, InterfaceKind::Dummy | InterfaceKind::Tap(_));
-    let enable_dad = has_neighbours && plugin.flag("enabledad", false)?;
+    let enable_dad = kind.has_neighbours() && plugin.flag("enabledad", false)?;
     if let (InterfaceKind::Macvlan(conf), Some(_)) = (&kind, mac)
         && conf.mode == MacvlanMode::Passthru
     {

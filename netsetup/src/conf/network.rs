@@ -12,6 +12,11 @@ impl Network {
         parse(BUILTIN, Source::Builtin)
     }
 
+    /// Whether the pod gets an interface from it.
+    pub fn makes_interface(&self) -> bool {
+        self.plugins.iter().any(Plugin::makes_interface)
+    }
+
     /// Its bridge plugin, if it has one.
     pub fn bridge(&self) -> Option<&Bridge> {
         self.plugins.iter().find_map(|plugin| match plugin {

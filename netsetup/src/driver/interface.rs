@@ -57,8 +57,7 @@ fn addresses(
         })
         .each(pod_routes(request, facts, leases), own)
         .when(asks, |plan| settled(plan, request));
-    let tells = !matches!(conf.kind, InterfaceKind::Dummy | InterfaceKind::Tap(_));
-    Ok(plan.when(tells, |plan| announced(plan, request, leases)))
+    Ok(plan.when(conf.kind.has_neighbours(), |plan| announced(plan, request, leases)))
 }
 
 /// A link of the pod's own, behind the shared links that it stands on where those are made

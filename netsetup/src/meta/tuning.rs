@@ -11,7 +11,7 @@ use crate::plan::{LinkAttr, Object, Phase, Plan, Side};
 /// one is borrowed, with the value that it has now.
 pub fn plan(request: &Request, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new();
-    let is_made = makes_interface(request);
+    let is_made = request.network.makes_interface();
     for setting in &request.sysctls {
         let what = Object::Sysctl { path: setting.path.clone(), value: setting.value.clone() };
         plan = match facts.pod_sysctls.get(&setting.path).cloned().flatten() {
@@ -40,7 +40,7 @@ pub fn link(request: &Request, conf: &Tuning, facts: &Facts) -> Result<Plan> {
         let what = Object::LinkAttr { link: request.ifname.clone(), attr, value };
         plan = match facts.pod_link.iter().find(|(known, _)| *known == attr) {
             Some((_, before)) => plan.borrow(Side::Pod, what, before.clone()),
-            None if makes_interface(request) => plan.own(Phase::Build, Side::Pod, what),
+            None if request.network.makes_interface() => plan.own(Phase::Build, Side::Pod, what),
             None => {
                 let what = format!("set {} of link {} in the pod", attr.name(), request.ifname);
                 return Err(Error::new(Kind::Missing, what, "there is no such link"));
@@ -48,10 +48,6 @@ pub fn link(request: &Request, conf: &Tuning, facts: &Facts) -> Result<Plan> {
         };
     }
     Ok(plan)
-}
-
-fn makes_interface(request: &Request) -> bool {
-    request.network.plugins.iter().any(|plugin| plugin.makes_interface())
 }
 
 /// What is to be set. Of the addresses the caller's wins, as with the reference.

@@ -29,11 +29,10 @@ pub fn plan(
         kind: DeviceKind::Vrf { table, netns: facts.pod_inode },
     };
     let member = Object::Member { link: request.ifname.clone(), master: conf.name.clone() };
-    let makes = request.network.plugins.iter().any(|plugin| plugin.makes_interface());
     let domain = Plan::new()
         .share_in_pod(Phase::Build, Object::Device(vrf))
         .share_in_pod(Phase::Build, Object::Up { link: conf.name.clone() });
-    if makes {
+    if request.network.makes_interface() {
         return Ok(domain.and(joined(plan, request, member, table)));
     }
     let stay = Object::Sysctl {

@@ -243,7 +243,7 @@ impl Wanted {
 
     /// Whether the pod gets an interface of this name from it.
     pub fn makes_interface(&self) -> bool {
-        self.network.plugins.iter().any(conf::Plugin::makes_interface)
+        self.network.makes_interface()
     }
 
     /// The chain of iptables by which packets to its ports are to be marked.

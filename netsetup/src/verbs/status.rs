@@ -42,7 +42,7 @@ pub fn status(context: &Context, network: &Network) -> std::result::Result<(), U
     let of_shared = |error| Unable { limits_pods: has_pods(context, network), error };
     context.trust().and_then(|()| has_nftables(network)).map_err(of_shared)?;
     let leases = leased(context, network).map_err(|error| Unable { error, limits_pods: false })?;
-    let made = match network.plugins.iter().any(Plugin::makes_interface) {
+    let made = match network.makes_interface() {
         true => imagine(context, network, leases),
         false => imagine_chained(context, network),
     };
@@ -64,7 +64,7 @@ fn rests_on_the_host(network: &Network) -> bool {
     let lends = |conf: &crate::conf::Interface| {
         matches!(conf.kind, crate::conf::InterfaceKind::HostDevice(_))
     };
-    network.plugins.iter().any(Plugin::makes_interface) && !network.interface().is_some_and(lends)
+    network.makes_interface() && !network.interface().is_some_and(lends)
 }
 
 fn has_nftables(network: &Network) -> Result<()> {
