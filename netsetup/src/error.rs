@@ -127,14 +127,56 @@ impl Error {
     }
 }
 
-/// The C library's text for an errno, without the number.
+/// The text for an errno as `ip`, `nft` and all else on a host print it, without the number.
 fn errno_text(errno: i32) -> String {
+    if let Some((_, text)) = of_glibc().iter().find(|(number, _)| *number == errno) {
+        return (*text).to_owned();
+    }
     let text = io::Error::from_raw_os_error(errno).to_string();
     match text.rfind(" (os error") {
         Some(end) => text[..end].to_owned(),
         None => text,
     }
 }
+
+/// The texts to use instead of the C library's own.
+fn of_glibc() -> &'static [(i32, &'static str)] {
+    if cfg!(target_env = "gnu") { &[] } else { OF_GLIBC }
+}
+
+/// Texts of glibc's strerror(3) where musl, which releases have, says something else: one
+/// failure has one text, whichever build ran into it.
+const OF_GLIBC: &[(i32, &str)] = &[
+    (libc::EIO, "Input/output error"),
+    (libc::ENOMEM, "Cannot allocate memory"),
+    (libc::EBUSY, "Device or resource busy"),
+    (libc::EXDEV, "Invalid cross-device link"),
+    (libc::EMFILE, "Too many open files"),
+    (libc::ENOTTY, "Inappropriate ioctl for device"),
+    (libc::ESPIPE, "Illegal seek"),
+    (libc::EDOM, "Numerical argument out of domain"),
+    (libc::ERANGE, "Numerical result out of range"),
+    (libc::EDEADLK, "Resource deadlock avoided"),
+    (libc::ENAMETOOLONG, "File name too long"),
+    (libc::ELOOP, "Too many levels of symbolic links"),
+    (libc::ETIME, "Timer expired"),
+    (libc::EOVERFLOW, "Value too large for defined data type"),
+    (libc::ENOTUNIQ, "Name not unique on network"),
+    (libc::EUSERS, "Too many users"),
+    (libc::ENOTSOCK, "Socket operation on non-socket"),
+    (libc::EMSGSIZE, "Message too long"),
+    (libc::EOPNOTSUPP, "Operation not supported"),
+    (libc::EADDRINUSE, "Address already in use"),
+    (libc::EADDRNOTAVAIL, "Cannot assign requested address"),
+    (libc::ENETUNREACH, "Network is unreachable"),
+    (libc::ECONNABORTED, "Software caused connection abort"),
+    (libc::ENOTCONN, "Transport endpoint is not connected"),
+    (libc::ETIMEDOUT, "Connection timed out"),
+    (libc::EHOSTUNREACH, "No route to host"),
+    (libc::EINPROGRESS, "Operation now in progress"),
+    (libc::EUCLEAN, "Structure needs cleaning"),
+    (libc::EDQUOT, "Disk quota exceeded"),
+];
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,5 +214,17 @@ impl<T> Context<T> for std::result::Result<T, rustix::io::Errno> {
 impl<T> Context<T> for std::result::Result<T, io::Error> {
     fn ctx(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|e| Error::io(what(), &e))
+    }
+}
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    use super::{OF_GLIBC, errno_text};
+
+    #[test]
+    fn a_failure_has_one_text_whatever_the_c_library() {
+        for (errno, text) in OF_GLIBC {
+            assert_eq!(errno_text(*errno), *text, "errno {errno}");
+        }
     }
 }
