@@ -33,12 +33,14 @@ pub struct Announcement {
 
 /// Has one frame sent for each address over links of a network namespace, [`SOON`]. Where that
 /// can't be done, nobody hears of it: the neighbours will ask. Where a process waits for
-/// nftables anyway, that one does it.
+/// nftables anyway, that one does it. It also is the last to close a file that is `slow` to
+/// close.
 ///
 /// Until what is returned is dropped, that process may have the caller's files open, too.
 pub fn send(
     netns: BorrowedFd<'_>,
     told: &[Announcement],
+    slow: Option<BorrowedFd<'_>>,
     nft: Option<&mut Nft>,
 ) -> Option<impl Sized + use<>> {
     let frames: Vec<(u32, Vec<u8>)> = told
@@ -64,7 +66,8 @@ pub fn send(
             let _ = sys::send_frame(socket.as_fd(), *index, frame);
         }
     };
-    let keep = [netns, home.as_fd()];
+    let mut keep = vec![netns, home.as_fd()];
+    keep.extend(slow);
     match nft {
         Some(nft) if nft.waits() => {
             nft.close_apart(&keep, job);

@@ -49,12 +49,23 @@ pub struct World {
     /// What the neighbours are to be told.
     pub(super) told: Vec<Announcement>,
     nft: Option<Nft>,
+    /// By which the pod's sysctls are reached, from the first on.
+    proc: Option<ProcSys>,
 }
 
 impl World {
     /// A world around these sockets.
     pub fn new(host: Rtnl, pod: Option<Pod>, mark: Mark) -> World {
-        World { host, pod, mark, nsid: None, accepts: BTreeMap::new(), told: Vec::new(), nft: None }
+        World {
+            host,
+            pod,
+            mark,
+            nsid: None,
+            accepts: BTreeMap::new(),
+            told: Vec::new(),
+            nft: None,
+            proc: None,
+        }
     }
 
     /// The nftables socket, opened when it is first needed.
@@ -77,15 +88,17 @@ impl World {
     }
 
     /// What takes longer than anybody wants to wait for, when all is made: the neighbours are
-    /// told, and, where somebody removed something from nftables `lately`, its socket is closed.
+    /// told, the pod's procfs is closed, and, where somebody removed something from nftables
+    /// `lately`, its socket.
     pub fn leave(mut self, lately: bool) {
         if let Some(nft) = self.nft.as_mut().filter(|_| lately) {
             nft.expect_wait();
         }
         // The sockets are closed while the other process begins.
-        let pod = self.pod.as_ref();
-        let _leaving =
-            pod.and_then(|pod| announce::send(pod.netns.as_fd(), &self.told, self.nft.as_mut()));
+        let _leaving = self.pod.as_ref().and_then(|pod| {
+            let slow = self.proc.as_ref().map(AsFd::as_fd);
+            announce::send(pod.netns.as_fd(), &self.told, slow, self.nft.as_mut())
+        });
         drop(self);
     }
 
@@ -117,12 +130,22 @@ impl World {
     ) -> Result<T> {
         match side {
             Side::Host => job(&ProcSys::open()?),
-            Side::Pod => self.pod_mut()?.netns.visit(|| job(&ProcSys::open()?)),
+            Side::Pod => {
+                let proc = match self.proc.take() {
+                    Some(proc) => proc,
+                    None => ProcSys::apart()?,
+                };
+                let proc = self.proc.insert(proc);
+                self.pod.as_mut().ok_or_else(gone)?.netns.visit(|| job(proc))
+            }
         }
     }
 
     fn pod_mut(&mut self) -> Result<&mut Pod> {
-        let gone = || Error::new(Kind::Missing, "reach the pod's network namespace", "it is gone");
         self.pod.as_mut().ok_or_else(gone)
     }
+}
+
+fn gone() -> Error {
+    Error::new(Kind::Missing, "reach the pod's network namespace", "it is gone")
 }
