@@ -20,6 +20,9 @@ pub fn make_bridge(world: &mut World, bridge: &Bridge) -> Result<()> {
         mac: Some(bridge.mac.0),
         kind: rt::Kind::Bridge,
         vlan_filtering: bridge.vlan_filtering,
+        // Nobody queries on it, so the kernel floods multicast either way; but with every port
+        // that goes up it would set the timers of all ports anew.
+        no_snooping: true,
         ..Link::default()
     };
     rt::new_link(&mut batch, rt::CREATE, &link);

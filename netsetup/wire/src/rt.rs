@@ -87,6 +87,9 @@ pub struct Link<'a> {
     /// IFLA_BR_VLAN_FILTERING, of a bridge that is made: ports carry the VLANs that they
     /// are given, and no others.
     pub vlan_filtering: bool,
+    /// IFLA_BR_MCAST_SNOOPING 0, of a bridge that is made: multicast is flooded to all ports.
+    /// Ignored by a kernel without CONFIG_BRIDGE_IGMP_SNOOPING.
+    pub no_snooping: bool,
 }
 
 /// IFLA_INFO_KIND with its data.
@@ -202,8 +205,15 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
         Kind::Existing => {}
         Kind::Bridge => m.nest(libc::IFLA_LINKINFO, |m| {
             m.attr(libc::IFLA_INFO_KIND, b"bridge");
-            if link.vlan_filtering {
-                m.nest(libc::IFLA_INFO_DATA, |m| m.u8(BR_VLAN_FILTERING, 1));
+            if link.vlan_filtering || link.no_snooping {
+                m.nest(libc::IFLA_INFO_DATA, |m| {
+                    if link.vlan_filtering {
+                        m.u8(BR_VLAN_FILTERING, 1);
+                    }
+                    if link.no_snooping {
+                        m.u8(BR_MCAST_SNOOPING, 0);
+                    }
+                });
             }
         }),
         Kind::Device(device) => m.nest(libc::IFLA_LINKINFO, |m| device.write(m)),
@@ -230,6 +240,7 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
 /// linux/veth.h: VETH_INFO_PEER. Neither libc nor linux-raw-sys has it.
 pub(crate) const VETH_INFO_PEER: u16 = 1;
 const BR_VLAN_FILTERING: u16 = raw::IFLA_BR_VLAN_FILTERING as u16;
+const BR_MCAST_SNOOPING: u16 = raw::IFLA_BR_MCAST_SNOOPING as u16;
 const BRPORT_STATE: u16 = raw::IFLA_BRPORT_STATE as u16;
 const BRPORT_MODE: u16 = raw::IFLA_BRPORT_MODE as u16;
 /// linux/if_bridge.h.
