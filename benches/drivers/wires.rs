@@ -227,9 +227,10 @@ fn middle(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// Tries until a command succeeds, for at most ten seconds.
+/// Tries until a command succeeds, for at most a minute: an emulated CPU takes its time to start
+/// a docker.
 fn until(command: &str) -> bool {
-    (0..100).any(|_| {
+    (0..600).any(|_| {
         let done = quiet(command);
         if !done {
             std::thread::sleep(std::time::Duration::from_millis(100));

@@ -13,6 +13,10 @@ use super::machine::PC;
 /// Calls, and figures, that a median is of.
 const ROUNDS: u32 = 9;
 
+/// Docker, whose bridge pods are compared with.
+const DOCKER: [&str; 5] =
+    ["containerd", "containerd-shim-runc-v2", "docker", "docker-proxy", "dockerd"];
+
 /// What cargo builds for benches: the bench, or the program that it is compiled to call.
 fn built(name: &str, kind: &str) -> PathBuf {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
@@ -30,6 +34,9 @@ pub(super) fn drivers(most: Duration) {
     image.program(&built("netsetup", "bin"));
     image.tree(Path::new("/usr/lib/cni"), Path::new("/usr/lib/cni"));
     image.program(&image::find("iperf3"));
+    for program in DOCKER {
+        image.program(&image::find(program));
+    }
     image.text("/init", include_str!("init.sh"), 0o755);
     image.text("/modules", inner::MODULES, 0o644);
     let job = format!("{} {ROUNDS} 2>&1 | sed 's/^/@out /'\n", bench.display());
@@ -38,5 +45,6 @@ pub(super) fn drivers(most: Duration) {
     image.write(&file);
     let mut seen = Seen::new();
     let end = PC.boot(&kernel.vmlinuz, &file, most, |line| inner::note("6.12", line, &mut seen));
-    assert!(!end.hung && end.console.contains("@out vxlan "), "{}", end.console);
+    let whole = ["@out vxlan ", "@out docker "].iter().all(|line| end.console.contains(line));
+    assert!(!end.hung && whole, "{}", end.console);
 }

@@ -240,6 +240,7 @@ fn link_body(m: &mut Msg<'_>, link: &Link<'_>) {
 /// linux/veth.h: VETH_INFO_PEER. Neither libc nor linux-raw-sys has it.
 pub(crate) const VETH_INFO_PEER: u16 = 1;
 const BR_VLAN_FILTERING: u16 = raw::IFLA_BR_VLAN_FILTERING as u16;
+const OPER_UP: u8 = linux_raw_sys::net::IF_OPER_UP as u8;
 const BR_MCAST_SNOOPING: u16 = raw::IFLA_BR_MCAST_SNOOPING as u16;
 const BRPORT_STATE: u16 = raw::IFLA_BRPORT_STATE as u16;
 const BRPORT_MODE: u16 = raw::IFLA_BRPORT_MODE as u16;
@@ -299,6 +300,9 @@ pub struct LinkInfo {
     pub port: Port,
     /// Whether the bridge passes on what comes in by it; `None` for what is no port.
     pub forwards: Option<bool>,
+    /// IFLA_OPERSTATE is UP: the kernel has heard of its carrier, and what is sent isn't dropped
+    /// any more.
+    pub operates: bool,
     /// Of a bridge: whether its ports carry the VLANs alone that they are given.
     pub vlan_filtering: bool,
     /// Some of its sysctls.
@@ -327,6 +331,7 @@ impl LinkInfo {
                 libc::IFLA_MASTER => info.master = u32_of(payload),
                 libc::IFLA_LINK => info.link = u32_of(payload),
                 libc::IFLA_LINK_NETNSID => info.peer_netns = u32_of(payload),
+                libc::IFLA_OPERSTATE => info.operates = payload.first() == Some(&OPER_UP),
                 libc::IFLA_IFALIAS => info.alias = Some(text_of(payload)),
                 libc::IFLA_LINKINFO => info.read_kind(attrs(payload)),
                 // A bridge's view of a port has VLANs there.
