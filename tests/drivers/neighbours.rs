@@ -196,17 +196,18 @@ fn neighbours_on_a_bridge_hear_of_each_address() {
     });
 }
 
-/// A bridge that gets its first port passes on what the host sends, too, when add returns;
-/// left to itself the kernel may take a second.
+/// A bridge that gets its first port passes on what the host sends, too, when add returns, and
+/// so does the host's end of a ptp; left to itself the kernel may take a second.
 #[test]
 fn the_host_reaches_the_first_pod_at_once() {
     world(Kind::User, || {
         host();
-        for _ in 0..4 {
-            let result = add("bridge --netns /run/netns/pod");
+        network("point", &plugin("ptp", json!({})));
+        for list in ["bridge", "point"].repeat(4) {
+            let result = add(&format!("{list} --netns /run/netns/pod"));
             let ip = result["ips"][0]["address"].as_str().and_then(|ip| ip.split('/').next());
             sh(&format!("ping -c 1 -W 0.5 -n {}", ip.expect("an address")));
-            netsetup("del bridge --netns /run/netns/pod");
+            netsetup(&format!("del {list} --netns /run/netns/pod"));
         }
     });
 }
