@@ -9,6 +9,7 @@
 //!
 //! Leases have one form for both, and are no matter of whose.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -124,11 +125,13 @@ impl Before {
 }
 
 /// Gives a link the settings back that it had before the reference's tuning, and removes its
-/// note. One that can't be read says nothing, and goes.
+/// note. One that isn't JSON says nothing, and goes; below a file there is none.
 fn put_back(dir: &Path, id: &Id, remains: &Remains) -> Result<()> {
     let file = dir.join(format!("{}_{}.json", id.container, id.ifname));
     let text = match std::fs::read(&file) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(());
+        }
         other => other.ctx(|| format!("read {}", file.display()))?,
     };
     if let Ok(before) = serde_json::from_slice::<Before>(&text)
@@ -140,7 +143,7 @@ fn put_back(dir: &Path, id: &Id, remains: &Remains) -> Result<()> {
         }
     }
     match std::fs::remove_file(&file) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
             Err(Error::io(format!("remove {}", file.display()), &e))
         }
         _ => Ok(()),

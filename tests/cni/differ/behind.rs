@@ -10,7 +10,7 @@ use super::firewall::DROP;
 
 /// All cases of this file.
 pub(super) fn all() -> Vec<Case> {
-    [ptp(), six(), old(), portmap(), tuning(), firewall()].concat()
+    [ptp(), six(), old(), portmap(), tuning(), firewall(), again()].concat()
 }
 
 fn port(more: Value) -> Value {
@@ -41,6 +41,13 @@ fn on(ipam: Value, kind: &str, more: Value, label: &str) -> Case {
     case
 }
 
+/// A chain of each family, for which somebody else masquerades, with another address than the
+/// link's.
+const MARK_CHAINS: &str = "ip addr add 10.77.0.99/32 dev lo; ip addr add fd77::99/128 dev lo nodad
+    for t in iptables ip6tables; do $t -t nat -N X; $t -t nat -A X -j MARK --or-mark 0x4000; done
+    iptables -t nat -A POSTROUTING -m mark --mark 0x4000/0x4000 -j SNAT --to-source 10.77.0.99
+    ip6tables -t nat -A POSTROUTING -m mark --mark 0x4000/0x4000 -j SNAT --to-source fd77::99";
+
 /// Ports of IPv6, and of both families.
 fn six() -> Vec<Case> {
     let both = |more: Value, label: &str| on(dual(), "portmap", with(port(json!({})), more), label);
@@ -49,6 +56,9 @@ fn six() -> Vec<Case> {
         both(json!({}), "two families"),
         both(json!({"snat": false}), "two families, no snat"),
         both(json!({"markMasqBit": 7}), "two families, markMasqBit"),
+        both(json!({"masqAll": true}), "two families, masqAll"),
+        both(json!({"externalSetMarkChain": "X"}), "two families, externalSetMarkChain")
+            .given(MARK_CHAINS),
         both(json!({"conditionsV6": ["-s", "2001:db8:18::/64"]}), "two families, conditionsV6"),
         both(
             json!({"conditionsV6": ["!", "-s", "2001:db8:18::/64"]}),
@@ -140,4 +150,34 @@ fn firewall() -> Vec<Case> {
             )
         },
     ]
+}
+
+/// ADD of what is there, as a runtime asks it that has forgotten: without the result, and by
+/// the first plugin of a chain while the others' parts are there.
+fn again() -> Vec<Case> {
+    let twice = |case: Case| Case { forgets: true, ..case.verbs(&["ADD", "ADD", "DEL"]) };
+    let label = "ADD twice, no prevResult";
+    let bridge = br("1.0.0", json!({"isGateway": true, "ipMasq": true}));
+    let ptp = conf("1.0.0", "ptp", json!({"ipam": v4(), "ipMasq": true}));
+    let chained = |kind: &str, more: Value| after("1.0.0", kind, more, label);
+    let tuned = json!({"mtu": 1400, "sysctl": {"net.core.somaxconn": "77"}});
+    let behind = |first: &Value| {
+        let before = vec![
+            first.clone(),
+            conf("1.0.0", "portmap", port(json!({}))),
+            conf("1.0.0", "tuning", tuned.clone()),
+        ];
+        let case = Case::new(first.clone(), "ADD of a chain that is there").verbs(&["ADD"]);
+        Case { before, ..case }
+    };
+    let chains = [behind(&bridge), behind(&ptp)];
+    let all = [
+        Case::new(bridge, label),
+        Case::new(ptp, label),
+        Case::new(conf("1.0.0", "loopback", json!({})), label),
+        chained("portmap", port(json!({}))),
+        chained("tuning", tuned.clone()),
+        chained("firewall", json!({})).given(DROP),
+    ];
+    all.map(twice).into_iter().chain(chains).collect()
 }

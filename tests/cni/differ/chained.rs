@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::call::with;
+use super::super::common::dirs;
 use super::cases::{Case, br, conf};
 
 /// All cases of this file.
@@ -115,6 +116,19 @@ fn marks() -> Vec<Case> {
         )
         .given(DROP_MARKED),
         case(chain.clone(), "externalSetMarkChain").given(MARK_CHAIN),
+        case(with(chain.clone(), json!({"snat": false})), "externalSetMarkChain, no snat")
+            .given(MARK_CHAIN),
+        case(
+            with(chain.clone(), json!({"conditionsV4": ["-s", "10.77.0.0/16"]})),
+            "externalSetMarkChain, conditionsV4",
+        )
+        .given(MARK_CHAIN),
+        ports(
+            json!([{"hostPort": 8080, "containerPort": 80, "protocol": "udp"}]),
+            chain.clone(),
+            "externalSetMarkChain, udp",
+        )
+        .given(MARK_CHAIN),
         case(chain, "bad: externalSetMarkChain without its chain"),
         case(json!({"externalSetMarkChain": "X"}), "bad: externalSetMarkChain that does more")
             .given("iptables -t nat -N X; iptables -t nat -A X -j RETURN"),
@@ -185,6 +199,9 @@ fn tuning() -> Vec<Case> {
         tune(json!({"sysctl": {"net.ipv4.conf.all.arp_filter": "1", "net.ipv4.conf.eth0.arp_announce": "2"}}), "two sysctls"),
         tune(json!({"sysctl": {}}), "no sysctl"),
         tune(json!({"dataDir": "/run/tuning"}), "dataDir"),
+        tune(json!({"dataDir": dirs().leases, "mtu": 1400}), "dataDir with a value"),
+        tune(json!({"dataDir": "/etc/hostname", "mtu": 1400}), "dataDir is a file"),
+        tune(json!({"dataDir": "tuning", "mtu": 1400}), "dataDir of no root"),
         tune(json!({"txQLen": 500}), "txQLen"),
         tune(json!({"mtu": 1400, "promisc": true}), "netns lost").lost(),
         tune(json!({"mtu": 1400}), "ADD twice").verbs(&["ADD", "ADD", "DEL"]),

@@ -65,16 +65,16 @@ pub(super) fn probe(
     };
     let around: Vec<Probe> = match when {
         "DEL" if kind != "firewall" => Vec::new(),
-        _ => ips.iter().flat_map(|ip| around(all, *ip)).collect(),
+        _ => ips.iter().flat_map(|ip| around("pod", all.each_ref(), *ip)).collect(),
     };
     answers(&ports, &around, when)
 }
 
-/// Between the pod and a second one of its network.
-pub(super) fn between(pods: [(&Ns, &Value); 2]) -> Vec<(String, String)> {
+/// Between the pod and a second one of its network, and between that one and all others.
+pub(super) fn between(host: &Ns, pods: [(&Ns, &Value); 2]) -> Vec<(String, String)> {
     let [(one, first), (two, second)] = pods;
     let ways = [("pod to pod", one, two, second), ("pod from pod", two, one, first)];
-    let probes: Vec<Probe> = ways
+    let mut probes: Vec<Probe> = ways
         .iter()
         .zip([PORT + 40, PORT + 50])
         .flat_map(|((what, from, to, result), port)| {
@@ -90,6 +90,8 @@ pub(super) fn between(pods: [(&Ns, &Value); 2]) -> Vec<(String, String)> {
             addresses(result).into_iter().map(of)
         })
         .collect();
+    let others = addresses(second).into_iter().flat_map(|ip| around("pod2", [host, two], ip));
+    probes.extend(others);
     answers(&[], &probes, "ADD")
 }
 
@@ -115,9 +117,8 @@ fn addresses(result: &Value) -> Vec<IpAddr> {
     ips.collect()
 }
 
-/// Between the pod and all others.
-fn around(all: &[Ns; 2], pod: IpAddr) -> Vec<Probe> {
-    let [host, inner] = all;
+/// Between a pod and all others.
+fn around(name: &str, [host, inner]: [&Ns; 2], pod: IpAddr) -> Vec<Probe> {
     let far = Ns::named("far");
     let family: u16 = if pod.is_ipv4() { 4 } else { 6 };
     let up = |n: u8| match family {
@@ -125,7 +126,7 @@ fn around(all: &[Ns; 2], pod: IpAddr) -> Vec<Probe> {
         _ => IpAddr::from([0x2001, 0xdb8, 0x18, 0, 0, 0, 0, u16::from(n)]),
     };
     let of = |what: &str, from: &Ns, to: &Ns, ip: IpAddr, port: u16| Probe {
-        what: format!("{what}, IPv{family}"),
+        what: format!("{}, IPv{family}", what.replace("POD", name)),
         from: from.clone(),
         to: to.clone(),
         at: SocketAddr::new(ip, port + family),
@@ -134,10 +135,10 @@ fn around(all: &[Ns; 2], pod: IpAddr) -> Vec<Probe> {
         within: WITHIN,
     };
     vec![
-        of("pod to far", inner, &far, up(2), PORT),
-        of("far to pod", &far, inner, pod, PORT + 10),
-        of("host to pod", host, inner, pod, PORT + 20),
-        of("pod to host", inner, host, up(1), PORT + 30),
+        of("POD to far", inner, &far, up(2), PORT),
+        of("far to POD", &far, inner, pod, PORT + 10),
+        of("host to POD", host, inner, pod, PORT + 20),
+        of("POD to host", inner, host, up(1), PORT + 30),
     ]
 }
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::cases::{Case, br, conf, v4};
+use super::super::call::with;
+use super::cases::{Case, br, conf, dual, v4};
 
 /// All cases of this file.
 pub(super) fn all() -> Vec<Case> {
@@ -11,7 +12,13 @@ pub(super) fn all() -> Vec<Case> {
         let more = json!({"master": "up0", "mode": mode, "ipam": v4()});
         Case::new(conf("1.0.0", "macvlan", more), &format!("two pods, mode {mode}")).second()
     };
+    let ptp = |more: Value, label: &str| {
+        Case::new(conf("1.0.0", "ptp", with(json!({"ipam": v4()}), more)), label).second()
+    };
     let mut all = vec![
+        ptp(json!({}), "two pods"),
+        ptp(json!({"ipMasq": true}), "two pods, masq"),
+        ptp(json!({"ipam": dual(), "ipMasq": true}), "two pods, two families, masq"),
         bridge(json!({}), "two pods"),
         bridge(json!({"isGateway": true, "ipMasq": true}), "two pods, masq"),
         bridge(json!({"hairpinMode": true}), "two pods, hairpinMode"),

@@ -211,7 +211,7 @@ impl<'a> Bench<'a> {
             serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default()
         };
         let result = call("ADD");
-        let words = packets::between([(&self.all[1], &self.prev), (&two, &result)]);
+        let words = packets::between(&self.all[0], [(&self.all[1], &self.prev), (&two, &result)]);
         call("DEL");
         sh("ip netns del pod2");
         words.into_iter().for_each(|(key, value)| self.see(key, value));
