@@ -17,6 +17,7 @@
 //! differs in them, the table's lines too.
 
 mod behind;
+mod beside;
 mod case;
 mod cases;
 mod chained;

@@ -90,11 +90,14 @@ pub struct Dump {
 ///
 /// Panics when one of the tools fails: a state that cannot be read equals nothing.
 pub fn dump(others: &[Ns]) -> Dump {
-    let host = Ns::host();
+    dump_of(&[&[Ns::host()], others].concat())
+}
+
+/// The same of these namespaces alone.
+pub fn dump_of(all: &[Ns]) -> Dump {
     let mut whole = Dump::default();
     std::thread::scope(|scope| {
-        let each = std::iter::once(&host).chain(others);
-        let readers: Vec<_> = each.map(|ns| scope.spawn(|| read_ns(ns))).collect();
+        let readers: Vec<_> = all.iter().map(|ns| scope.spawn(|| read_ns(ns))).collect();
         read_roots(&mut whole);
         for reader in readers {
             match reader.join() {
@@ -161,7 +164,7 @@ impl Dump {
     }
 
     /// Adds an object; a second one of the same name becomes `name #2`.
-    pub(super) fn add(&mut self, name: String, attrs: Attrs) {
+    pub fn add(&mut self, name: String, attrs: Attrs) {
         let mut free = name.clone();
         let mut count = 1;
         while self.objects.contains_key(&free) {

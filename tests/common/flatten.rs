@@ -129,7 +129,7 @@ fn attrs_of(body: Map<String, Value>) -> Attrs {
 }
 
 /// Nested maps become `a.b.c`; a list of words becomes the words in order.
-fn flatten(kind: &str, path: &str, value: &Value, attrs: &mut Attrs) {
+pub fn flatten(kind: &str, path: &str, value: &Value, attrs: &mut Attrs) {
     let last = path.rsplit('.').next().unwrap_or(path);
     if ignored(kind, last) {
         return;
@@ -151,10 +151,10 @@ fn flatten(kind: &str, path: &str, value: &Value, attrs: &mut Attrs) {
     }
 }
 
-fn items(list: &Value) -> &[Value] {
+pub fn items(list: &Value) -> &[Value] {
     list.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -33,7 +33,7 @@
 
 pub mod crash;
 pub mod dump;
-mod flatten;
+pub mod flatten;
 pub mod gone;
 mod helper;
 pub mod netns;

@@ -117,6 +117,13 @@ fn host_device() -> Vec<Case> {
             "ip link add up1 address 02:00:00:00:00:f1 type veth peer name up2
             ip link set up1 alias x",
         ),
+        one(json!({}), "device is up, with a queue and a neighbour").given(
+            "ip link add up1 address 02:00:00:00:00:f1 type veth peer name up2
+            ip link set up1 up
+            ip neigh add 10.99.0.9 lladdr 02:00:00:00:00:99 dev up1 nud permanent
+            tc qdisc add dev up1 root handle 1: htb; tc qdisc add dev up1 clsact
+            tc filter add dev up1 ingress protocol ip u32 match u32 0 0 flowid 1:1",
+        ),
         by(json!({}), "bad: no device"),
         one(json!({"device": "none0"}), "bad: no such device"),
         one(json!({"device": 7}), "bad: device is a number"),

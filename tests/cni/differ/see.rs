@@ -23,8 +23,9 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use super::super::call::{Plugins, with};
-use super::super::common::dump::{Dump, dump};
+use super::super::common::dump::{Dump, dump_of};
 use super::super::common::{Ns, dirs, in_netns, sh, told};
+use super::beside;
 use super::cases::Case;
 use super::packets;
 
@@ -68,6 +69,7 @@ X");
                     let file = format!("/proc/sys/net/ipv6/conf/{conf}/accept_dad");
                     std::fs::write(file, "0").expect("accept_dad");
                 }
+                beside::keep_flows();
             });
         }
         sh("ip -n host0 -batch - <<X
@@ -315,9 +317,10 @@ impl<'a> Bench<'a> {
             // address: a moment later, or a second.
             let late = ["fe80::", "ff00::", " anycast"].iter().any(|word| name.contains(word));
             let late = late || name.contains(" route -6 ") && name.contains(" table local ");
-            late || name.starts_with("host ") || name.starts_with(&own)
+            late || name.starts_with(&own)
         };
-        let mut state = dump(&self.all);
+        let mut state = dump_of(&self.all);
+        beside::read(&self.all, &mut state);
         state.retouch(|name, mut attrs| {
             attrs.retain(|key, _| !is_mark(name, key));
             for value in attrs.values_mut().filter(|value| value.contains(" LOWER_UP")) {
@@ -361,12 +364,11 @@ impl<'a> Bench<'a> {
     /// What differs from `before`, object by object.
     fn look(&mut self, what: &str, before: &Dump) {
         let [was, is] = before.against(&self.dump());
-        let there = |name: &str| !name.starts_with("host ");
-        self.changed = was.keys().chain(is.keys()).any(|name| there(name));
-        for name in was.keys().filter(|name| there(name) && !is.contains_key(*name)) {
+        self.changed = !was.is_empty() || !is.is_empty();
+        for name in was.keys().filter(|name| !is.contains_key(*name)) {
             self.see(format!("{what} {name}"), "(gone)".to_owned());
         }
-        for (name, attrs) in is.iter().filter(|(name, _)| there(name)) {
+        for (name, attrs) in &is {
             self.see(format!("{what} {name}"), "(there)".to_owned());
             for (key, value) in attrs {
                 self.see(format!("{what} {name} {key}"), value.clone());
