@@ -1,12 +1,14 @@
 //! bridge, ptp and loopback: what is made, and that it goes, whatever happened meanwhile.
 
+use std::io::ErrorKind;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::call::{Plugins, Who, bridge, files, host_local, leases, ours, reference, who, with};
 use super::common::dump::{assert_same_world, dump};
-use super::common::traffic::{tcp, tcp_server};
+use super::common::traffic::{tcp, tcp_server, udp};
 use super::common::{Kind, Ns, dirs, neighbour, ns_add, ns_del, sh, sh_out, world};
 
 const WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
@@ -389,6 +391,33 @@ fn point_to_point() {
             "* lo*",
         ];
         assert_same_world(&before, &dump(&[a, b]), forwarding);
+    });
+}
+
+/// Nothing that is sent to the pod from ADD on is lost, however long the kernel takes to see
+/// to a link's carrier: somebody else makes and removes links all the time.
+#[test]
+fn the_first_packet_of_a_point_to_point_arrives() {
+    world(Kind::User, || {
+        ns_add("busy");
+        let links = "while :; do for i in $(seq 100); do echo link add v$i group 7 type veth; done \
+                     | ip -n busy -batch - && ip -n busy link set group 7 up; \
+                     ip -n busy link del group 7; done";
+        let mut busy = Command::new("sh").args(["-c", links]).spawn().expect("sh");
+        let ipam = json!({"type": "static", "addresses": [{"address": "10.77.0.9/24"}]});
+        let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "ptp", "ipam": ipam});
+        let plugins = ours();
+        for round in 0..40 {
+            ns_add("a");
+            plugins.ok("ADD", &who("a"), &conf);
+            // Nobody listens: the pod says so.
+            let said = udp(&Ns::host(), ([10, 77, 0, 9], 9).into(), WITHIN / 4).err();
+            let refused = said.as_ref().is_some_and(|e| e.kind() == ErrorKind::ConnectionRefused);
+            assert!(refused, "round {round}: {said:?}");
+            plugins.ok("DEL", &who("a"), &conf);
+            ns_del("a");
+        }
+        busy.kill().and_then(|()| busy.wait()).expect("sh ends");
     });
 }
 

@@ -118,6 +118,13 @@ pub fn apply(
             Class::Forward => make_forward(world, &steps)?,
         }
     }
+    for step in todo.iter().map(|i| &plan.steps[*i]) {
+        if let Object::Veth(veth) = &step.what
+            && veth.master.is_empty()
+        {
+            make_device::wait_for_pair(&mut world.host, &veth.name)?;
+        }
+    }
     Ok(())
 }
 
