@@ -82,6 +82,14 @@ fn old() -> Vec<Case> {
         all.push(of("firewall", json!({})).given(DROP));
     }
     all.push(after("0.3.0", "firewall", json!({}), "plain").given(DROP));
+    let two = json!({"prevResult": {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "x"}],
+        "ips": [{"address": "10.77.0.5/24", "interface": 0}, {"address": "10.77.0.6/24", "interface": 0}]}});
+    for (kind, more) in
+        [("loopback", json!({})), ("tuning", json!({"sysctl": {"net.core.somaxconn": "77"}}))]
+    {
+        let conf = conf("0.2.0", kind, with(two.clone(), more));
+        all.push(Case::new(conf, "bad: prevResult of two addresses"));
+    }
     all
 }
 

@@ -31,20 +31,16 @@ impl Work<'_> {
         let Some(prev) = self.prev()? else {
             return Err(Failure::new(code::CONFIG, "must be called as chained plugin"));
         };
+        // Before anything is made: it may not go into the configuration's version.
+        let mut result = self.hand_on(&prev)?;
         if self.asks_for_nothing() {
             // A repeated ADD may ask for less than the first.
             self.take_off()?;
-            return Ok(Answer(pretty(&self.hand_on(&prev)?)));
-        }
-        self.make_part(&prev)?;
-        let answer = self.hand_on(&prev).map(|mut result| {
+        } else {
+            self.make_part(&prev)?;
             self.note_settings(&mut result);
-            Answer(pretty(&result))
-        });
-        answer.inspect_err(|_| {
-            // The runtime's DEL tries once more.
-            let _ = self.take_off();
-        })
+        }
+        Ok(Answer(pretty(&result)))
     }
 
     fn make_part(&mut self, prev: &CniResult) -> Result<(), Failure> {

@@ -24,6 +24,8 @@ impl Work<'_> {
 
     fn attach(&mut self) -> Result<Answer, Failure> {
         let target = self.target()?;
+        // It doesn't hang on what is made: what can't be answered is refused before.
+        let of_loopback = (self.kind == "loopback").then(|| self.answer_loopback()).transpose()?;
         let given = match self.call.network.plugins.first() {
             Some(Plugin::Loopback) => Some(loopback()),
             // In a chain an ipvlan without ipam has the addresses of the link below.
@@ -36,20 +38,15 @@ impl Work<'_> {
         let answer = added.and_then(|outcome| match outcome {
             Outcome::Added(added) => {
                 self.warn(&added.warnings);
-                let answer = match self.call.network.plugins.first() {
-                    Some(Plugin::Loopback) => self.answer_loopback(),
-                    _ => self.answer(&added.result),
-                };
-                answer.inspect_err(|_| {
+                of_loopback.map_or_else(|| self.answer(&added.result), Ok).inspect_err(|_| {
                     // Nobody will ever know of it but the record, and the runtime's DEL.
                     let _ = verbs::del(self.context, &wanted.id());
                 })
             }
-            Outcome::Already(_) if self.kind == "loopback" => self.answer_loopback(),
-            Outcome::Already(there) => {
+            Outcome::Already(there) => of_loopback.ok_or_else(|| {
                 let why = format!("it has {} already", there.id.ifname);
-                Err(Error::new(Kind::Taken, format!("attach {}", there.id), why).into())
-            }
+                Error::new(Kind::Taken, format!("attach {}", there.id), why).into()
+            }),
         });
         if answer.is_err() {
             // What the runtime's DEL would do, for those that call none after a failure.
