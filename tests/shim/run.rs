@@ -3,10 +3,11 @@
 use std::fs::read_link;
 
 use super::bed::{Before, any, before, end, fails, inspect, ok, pid_of, spawn, state, until};
+use super::common::gone::{gone_links, group_of};
 use super::common::{Kind, Ns, dirs, ns_add, sh, sh_out, told, world};
 
 const TWO: &str = r#"{"cniVersion":"1.0.0","name":"two","plugins":[{"type":"bridge",
-    "bridge":"pk-two","isGateway":true,"ipam":{"type":"host-local","subnet":"10.77.0.0/24"}}]}"#;
+    "bridge":"br-two","isGateway":true,"ipam":{"type":"host-local","subnet":"10.77.0.0/24"}}]}"#;
 
 /// Which namespace of a kind a process is in.
 fn ns(pid: impl std::fmt::Display, kind: &str) -> String {
@@ -67,6 +68,28 @@ fn networks_by_name_several_none_and_the_hosts() {
         // host-local leaves its directory, too.
         std::fs::remove_dir_all(dirs().leases.join("two")).expect("the leases of two");
         before.is_now("all of them");
+    });
+}
+
+/// The kernel takes its time once for each request to delete links, however many they are: so
+/// those of all of a pod's networks go by one, as one group.
+#[test]
+fn two_networks_go_as_one() {
+    world(Kind::User, || {
+        let before = before(true);
+        std::fs::write(dirs().conf.join("two.conflist"), TWO).expect("a network list");
+        for rm in ["shim rm -f base", "shim stop base && shim rm base"] {
+            ok("shim run -d --name base --net bridge --net two -p 8080:80");
+            let gone = gone_links(2, || _ = ok(rm));
+            let groups: Vec<_> = gone.iter().filter_map(|line| group_of(line)).collect();
+            assert!(
+                groups.len() == 2 && groups[0] == groups[1] && groups[0] != "default",
+                "{rm}: {gone:#?}"
+            );
+        }
+        std::fs::remove_file(dirs().conf.join("two.conflist")).expect("the list");
+        std::fs::remove_dir_all(dirs().leases.join("two")).expect("the leases of two");
+        before.is_now("rm");
     });
 }
 
