@@ -82,7 +82,13 @@ fn chained() -> Vec<Case> {
         move |label: &str| after("1.0.0", kind, more.clone(), label)
     };
     [
-        each(of("portmap", published), &[("no rules", "nft flush ruleset")]),
+        each(
+            of("portmap", published),
+            &[
+                ("no rules", "nft flush ruleset"),
+                ("no route_localnet", "sysctl -qw net.ipv4.conf.br-cni.route_localnet=0"),
+            ],
+        ),
         each(
             |label| of("firewall", json!({}))(label).given("iptables -P FORWARD DROP"),
             &[("no rules", "nft flush ruleset; iptables -P FORWARD DROP")],
