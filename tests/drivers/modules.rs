@@ -136,6 +136,34 @@ fn vm_bridge_with_vlans() {
 }
 
 #[test]
+#[ignore = "needs VLANs of bridges: tests/vm runs it on Linux 6.12"]
+fn vm_bridge_with_a_trunk() {
+    world(Kind::User, || {
+        let keys = json!({"isGateway": false, "ipMasq": false, "preserveDefaultVlan": false,
+            "vlanTrunk": [{"id": 7}, {"minID": 20, "maxID": 22}],
+            "ipam": {"type": "static", "addresses": [{"address": "10.5.0.3/24"}]}});
+        Life {
+            plugins: vec![bridge(keys)],
+            explained: "
+                PHASE HOLD WHERE WHAT
+                build share host bridge br5
+                build share host sysctl net.ipv6.conf.br5.accept_ra=0
+                build share host link br5 up
+                build own host veth VETH on br5 with peer eth0 in the pod
+                build own host VLANs of VETH: 7, 20-22, not the default one
+                build own pod sysctl net.ipv6.conf.eth0.disable_ipv6=1
+                build own pod address 10.5.0.3/24 dev eth0
+                build ensure pod link lo up
+                build own pod link eth0 up
+                build ensure pod neighbours of eth0 told of it",
+            kinds: &["vlans"],
+            ..Life::default()
+        }
+        .run();
+    });
+}
+
+#[test]
 #[ignore = "needs vrf: tests/vm runs it on Linux 6.12"]
 fn vm_vrf() {
     world(Kind::User, || {

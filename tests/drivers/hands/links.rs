@@ -221,6 +221,14 @@ impl Step {
             changed.extend(flags.iter().map(|words| {
                 Change::new(format!("bridge vlan add vid {first} dev {link} {words}"), &says)
             }));
+            // The other end of a range.
+            let last = &tag["last"];
+            if last != first {
+                changed.push(Change::new(
+                    format!("bridge vlan del vid {last} dev {link}"),
+                    format!("it doesn't carry VLAN {last}"),
+                ));
+            }
         }
         if !self.is("default") {
             let command = format!("bridge vlan add vid 1 dev {link}");
