@@ -38,6 +38,8 @@ pub(super) fn plan(
         return Err(Error::new(Kind::Missing, format!("make vxlan {}", conf.id), why));
     };
     let bridge = Bridge { mtu: Some(mtu(conf, tunnel)?), ..conf.bridge.clone() };
+    // No reference leaves one: the bridge goes with the tunnel, whoever calls.
+    let request = &Request { as_plugin: false, ..request.clone() };
     let link = || conf.device.clone();
     let deaf = conf_sysctl("ipv6", &conf.device, "accept_ra", "0");
     let plan = Plan::new()
