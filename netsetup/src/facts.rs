@@ -61,6 +61,8 @@ pub struct Facts {
     /// The routes that somebody has given the pod's interface, if it is there. Read for a vrf
     /// plugin, for they are lost when it joins a domain.
     pub pod_routes: Vec<(IpNet, Option<IpAddr>)>,
+    /// Where routes lead in other tables than the pod's main one. Read for a vrf plugin.
+    pub pod_tables: Vec<(u32, IpNet)>,
     /// The inode number of the pod's namespace.
     pub pod_inode: u64,
     /// The link that the pod's interface stands on.
@@ -148,14 +150,17 @@ impl Facts {
             return Ok(());
         }
         for family in [libc::AF_INET, libc::AF_INET6] {
-            let routes = pod.rtnl.routes(family)?.into_iter().filter(|route| {
+            let net = |(ip, prefix)| IpNet::new(ip, prefix).ok();
+            let main = |route: &rt::RouteInfo| route.table == u32::from(libc::RT_TABLE_MAIN);
+            let (of_main, others): (Vec<_>, Vec<_>) =
+                pod.rtnl.routes(family)?.into_iter().partition(main);
+            let routes = of_main.into_iter().filter(|route| {
                 // Those of the addresses come again by themselves.
                 let given = ![libc::RTPROT_KERNEL, rt::PROTOCOL_RA].contains(&route.protocol);
-                let main = route.table == u32::from(libc::RT_TABLE_MAIN);
-                given && main && route.kind == libc::RTN_UNICAST && route.oif == index
+                given && route.kind == libc::RTN_UNICAST && route.oif == index
             });
-            let net = |(ip, prefix)| IpNet::new(ip, prefix).ok();
             self.pod_routes.extend(routes.filter_map(|r| Some((net(r.dst)?, r.gateway))));
+            self.pod_tables.extend(others.iter().filter_map(|r| Some((r.table, net(r.dst)?))));
         }
         // What leads to a gateway comes before what leads over it.
         self.pod_routes.sort_by_key(|(_, gateway)| gateway.is_some());

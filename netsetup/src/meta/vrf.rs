@@ -54,10 +54,15 @@ pub fn plan(
         Object::Route { link, dst: *dst, via: *via, attrs }
     });
     let routes: Vec<Object> = kept.chain(told.iter().cloned()).collect();
-    Ok(own(domain, member).each(routes, |plan, route| match in_table(&route, table) {
-        Some(route) => own(plan, route),
-        None => plan,
-    }))
+    // Where another interface in the domain leads already, it stays the way.
+    let free = |route: &Object| match route {
+        Object::Route {
+            dst, attrs: RouteAttrs { table: Some(table), priority: None, .. }, ..
+        } => !facts.pod_tables.contains(&(*table, *dst)),
+        _ => true,
+    };
+    let routes = routes.iter().filter_map(|route| in_table(route, table)).filter(free);
+    Ok(own(domain, member).each(routes, own))
 }
 
 /// The table: the one that is asked for, or that the domain has, or the first that no
