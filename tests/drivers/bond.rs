@@ -26,7 +26,7 @@ fn vm_a_bond_is_a_master_like_any_other() {
 }
 
 /// Two cables to one switch of another host, whose end of them is 10.5.0.1.
-const CABLES: &str = "for i in 1 2; do \
+pub(super) const CABLES: &str = "for i in 1 2; do \
         ip link add cable$i type veth peer name port$i netns far && ip -n far link set port$i up; \
     done && ip -n far link add sw0 type bridge && ip -n far link set sw0 up && \
     ip -n far link set port1 master sw0 && ip -n far link set port2 master sw0 && \

@@ -18,6 +18,7 @@ mod bond;
 #[path = "../cni/call.rs"]
 #[allow(dead_code, reason = "the tests of plugins use all of it")]
 mod call;
+mod called;
 mod each;
 mod hands;
 mod host_device;

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::bed::{host, needs};
+use super::bed::host;
 use super::call::{Plugins, Who, host_local, ours, reference, who, with};
 use super::common::dump::{assert_same_world, dump};
 use super::common::{Kind, Ns, ns_del, sh, sh_out, world};
@@ -197,38 +197,5 @@ fn tap_answers_as_the_others_do() {
         assert_eq!(ours().ok("ADD", &who("pod"), &conf)["interfaces"][0]["mac"], conf["mac"]);
         ours().ok("DEL", &who("pod"), &conf);
         assert_eq!(pod.sh_out("ip -br link | wc -l"), "1");
-    });
-}
-
-/// Each called by itself: what the interface loses when it joins the domain comes again in the
-/// domain's table, the way to the gateway before what leads over it.
-#[test]
-fn vm_vrf_behind_bridge_and_ptp() {
-    needs("vrf");
-    world(Kind::User, || {
-        let all = host();
-        let (plugins, pod) = (ours(), who("pod"));
-        for kind in ["bridge", "ptp"] {
-            let first = conf(kind, json!({"bridge": "br9", "isGateway": true}));
-            let both = |verb: &str, prev: &Value| {
-                let vrf = json!({"cniVersion": "1.0.0", "name": "net", "type": "vrf",
-                                 "vrfname": "blue", "prevResult": prev});
-                plugins.ok(verb, &pod, &vrf)
-            };
-            let before = dump(&all);
-            let result = plugins.ok("ADD", &pod, &first);
-            both("ADD", &result);
-            both("CHECK", &result);
-            for to in ["10.7.0.1", "fd07::1", "198.18.0.1"] {
-                let said = all[0].sh_any(&format!("ping -c 1 -W 5 -n -I blue {to}"));
-                assert!(said.status.success(), "{kind}: {to}: {said:?}");
-            }
-            both("DEL", &result);
-            plugins.ok("DEL", &pod, &first);
-            // What stays by design: a plugin's bridge, and the directory of leases.
-            sh("ip link del br9 2>/dev/null; rm -rf /var/lib/cni/networks; rm -rf $TMPDIR/leases");
-            // The kernel's own, which comes with a namespace's first domain.
-            assert_same_world(&before, &dump(&all), &["pod rule * l3mdev *"]);
-        }
     });
 }
