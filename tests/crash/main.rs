@@ -151,20 +151,29 @@ impl Driver {
     }
 
     fn does(self, all: &[Does]) {
-        worlds(Kind::User, &each(all), |(does, series)| self.series(does, series));
+        worlds(Kind::User, &each(all), |(does, series)| {
+            self.host();
+            self.series(does, series);
+        });
     }
 
-    /// add and del, where an emulated CPU has other tests to run, too: one after the other.
+    /// add and del, where an emulated CPU has other tests to run, too: one after the other, in one
+    /// world, which each leaves as it was.
     fn add_and_del_in_vm(self) {
-        for (does, series) in each(&[Does::Attach, Does::Detach]) {
-            world(Kind::User, || self.series(does, series));
-        }
+        world(Kind::User, || {
+            self.host();
+            for (does, series) in each(&[Does::Attach, Does::Detach]) {
+                self.series(does, series);
+            }
+        });
     }
 
-    /// In the caller's world.
-    fn series(self, does: Does, series: Series) {
+    fn host(self) {
         host();
         sh(self.host);
+    }
+
+    fn series(self, does: Does, series: Series) {
         self.scene(does).run(series, &format!("{}, {does:?}", self.label));
     }
 }

@@ -191,11 +191,11 @@ pub(crate) fn in_time(told: impl Fn() -> String, says: &str) -> String {
 /// (linkwatch), and to the routes that it gets by it.
 pub(crate) fn settled(all: &[Ns]) -> Dump {
     let (mut last, mut same) = (dump(all), 0);
-    for _ in 0..40 {
-        std::thread::sleep(std::time::Duration::from_millis(300));
+    for _ in 0..20 {
+        std::thread::sleep(std::time::Duration::from_millis(600));
         let now = dump(all);
         same = if now == last { same + 1 } else { 0 };
-        if same == 4 {
+        if same == 2 {
             return now;
         }
         last = now;

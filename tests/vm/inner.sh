@@ -10,6 +10,7 @@ code=$?
 [ $code != 0 ] || grep -q '^test result: ok. 1 passed' "$out" || code=none
 exec 9>/run/console.lock
 flock 9
-[ $code = 0 ] || sed 's/^/@out /' "$out"
+# What it printed may end in the middle of a line.
+[ $code = 0 ] || { sed 's/^/@out /' "$out"; echo; }
 echo "@end $1 $code $begin $(now)"
 rm -f "$out"

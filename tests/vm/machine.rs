@@ -90,9 +90,11 @@ impl Board {
 
     fn start(&self, kernel: &Path, image: &Path, errors: &Path) -> Child {
         // quiet, loglevel: what is said on the console is the tests', but for a panic.
-        // mitigations: of what no emulated CPU suffers from.
-        let append =
-            format!("console={} panic=-1 quiet loglevel=1 mitigations=off nokaslr", self.console);
+        // mitigations: of what no emulated CPU suffers from. no...: QEMU translates a program's
+        // code anew wherever it lies elsewhere than before, which took most of its time. smp: a
+        // second CPU has both wait for each other, for three times the time.
+        let words = "panic=-1 quiet loglevel=1 mitigations=off nokaslr norandmaps";
+        let append = format!("console={} {words}", self.console);
         // QEMU dies with the test.
         let mut qemu = Command::new("setpriv");
         qemu.args(["--pdeathsig", "KILL", self.program, "-accel", "tcg"]).args(self.words);
