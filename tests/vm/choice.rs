@@ -22,6 +22,7 @@ pub(super) const OLDEST: On = On {
     release: "bullseye",
     run: &[
         "bridge::check::a_whole_attachment_is_ok_from_first_to_last",
+        "bridge::check::whatever_is_changed_by_hand",
         "bridge::packets::a_pod_goes_out_as_its_host",
         "bridge::ports::a_published_port_is_reached_from_everywhere",
         "bridge::show::explain_tells_the_plan",
@@ -40,6 +41,9 @@ pub(super) const OLDEST: On = On {
         "drivers::host_device::one_that_is_not_known_again_is_not_lost",
         "drivers::macvlan::a_queue_is_as_long_as_asked_or_refused",
         "drivers::map::it_draws_every_kind_of_link",
+        "drivers::modules::vm_dummy",
+        "drivers::modules::vm_ipvlan",
+        "drivers::modules::vm_vlan_from",
         "drivers::neighbours::neighbours_on_a_bridge",
         "drivers::neighbours::the_host_reaches_the_first_pod_at_once",
         "drivers::neighbours::vm_",
