@@ -63,8 +63,8 @@ pub struct Facts {
     pub pod_routes: Vec<(IpNet, Option<IpAddr>)>,
     /// Where routes lead in other tables than the pod's main one. Read for a vrf plugin.
     pub pod_tables: Vec<(u32, IpNet)>,
-    /// The inode number of the pod's namespace.
-    pub pod_inode: u64,
+    /// By which the pod's namespace is known for good. Read for a vrf plugin.
+    pub pod_cookie: u64,
     /// The link that the pod's interface stands on.
     pub parent: Option<ParentFacts>,
     /// The host's device that is lent to the pod.

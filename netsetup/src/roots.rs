@@ -45,7 +45,8 @@ impl Roots {
     /// By which the objects of these records are told from those of others: of
     /// another run directory, of one with the same name in another mount
     /// namespace, or of the same one seen from another network namespace. 24 bits
-    /// of a hash of the path, its file system and the thread's network namespace.
+    /// of a hash of the path, its file system and the thread's network namespace. That
+    /// one's inode number will do: what wears the mark ends with the namespace.
     ///
     /// # Errors
     /// What can't be looked at is no id: what was made under a wrong one could never be

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::bed::{add, everywhere, host, needs, netsetup, network, plugin, pod, reaches, refused};
 use super::call::with;
 use super::common::dump::{assert_same_world, dump};
-use super::common::{Kind, Ns, dirs, sh, sh_out, world};
+use super::common::{Kind, Ns, dirs, ns_del, sh, sh_out, world};
 
 /// What the host's netfilter sees come in for the pods, before anything is dropped.
 const SEEN: &str = "nft add table inet seen && \
@@ -133,6 +133,38 @@ fn vm_a_vlan_below_is_made_on_demand() {
 fn in_vrf(interface: serde_json::Value, vrf: serde_json::Value) {
     let list = json!({"cniVersion": "1.0.0", "name": "net", "plugins": [interface, vrf]});
     std::fs::write(dirs().conf.join("net.conflist"), list.to_string()).expect("a list");
+}
+
+/// The kernel gives the number of a dead pod's namespace out again: who was in a domain of that
+/// one doesn't hold the later one's.
+#[test]
+#[ignore = "needs vrf: tests/vm runs it on Linux 5.10 and 6.12"]
+fn vm_vrf_of_a_later_pod() {
+    world(Kind::User, || {
+        needs("vrf");
+        host();
+        let interface = plugin("macvlan", json!({"master": "up0"}));
+        in_vrf(interface, json!({"type": "vrf", "vrfname": "blue"}));
+        let number = |name: &str| sh_out(&format!("stat -Lc %i /run/netns/{name}"));
+        for round in 0..20 {
+            pod("first");
+            add(&format!("net --netns /run/netns/first --id first-{round}"));
+            let first = number("first");
+            ns_del("first");
+            for _ in 0..20 {
+                let later = pod("later");
+                if number("later") == first {
+                    add("net --netns /run/netns/later");
+                    netsetup("del net --netns /run/netns/later");
+                    assert_eq!(later.sh_out("ip -br link show type vrf"), "");
+                    return;
+                }
+                ns_del("later");
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        }
+        panic!("the kernel gives no number out again");
+    });
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub fn plan(
         mac: None,
         mtu: None,
         parent: None,
-        kind: DeviceKind::Vrf { table, netns: facts.pod_inode },
+        kind: DeviceKind::Vrf { table, netns: facts.pod_cookie },
     };
     let member = Object::Member { link: request.ifname.clone(), master: conf.name.clone() };
     let domain = Plan::new()

@@ -66,7 +66,8 @@ pub enum DeviceKind {
     Vrf {
         /// Its table.
         table: u32,
-        /// The inode number of the pod's namespace: it is shared in there, by name.
+        /// The cookie of the pod's namespace: it is shared in there, by name. An inode number
+        /// would be a later pod's, too, whose domain those of the dead one then held.
         netns: u64,
     },
     /// Several links of one Ethernet as one.

@@ -165,12 +165,12 @@ pub(super) fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> 
     facts.pins = context.roots.pins();
     if let Some(pod) = &mut world.pod {
         facts.read_pod(pod, &sysctls)?;
-        facts.pod_inode = pod.netns.inode;
         if let Some(conf) = wanted.network.interface() {
             facts.read_links(conf, &mut world.host, pod, &world.mark.shared())?;
         }
         if wanted.network.plugins.iter().any(|plugin| matches!(plugin, Plugin::Vrf(_))) {
             facts.read_vrfs(pod, &wanted.ifname)?;
+            facts.pod_cookie = pod.id()?.cookie.unwrap_or_default();
         }
         if !wanted.makes_interface() {
             facts.read_pod_link(pod, &wanted.ifname)?;
