@@ -59,6 +59,13 @@ impl Mark {
         owner_of(text) == Some(&self.owner) && root_of(text) == Some(self.root())
     }
 
+    /// The same, of the attachment that the owner is, or is a part of, or of another part of it.
+    pub fn same_attachment(&self, text: Option<&str>) -> bool {
+        let Some(text) = text else { return false };
+        let same = owner_of(text).map(without_part) == Some(without_part(&self.owner));
+        same && root_of(text) == Some(self.root())
+    }
+
     /// The veth end that stays on the host. A hash, so that a name tells
     /// nothing and never collides with an earlier life of the container.
     pub fn veth(&self) -> String {
@@ -121,6 +128,12 @@ fn fit(owner: &str) -> String {
         cut -= 1;
     }
     format!("{}{hash}", &owner[..cut])
+}
+
+/// `net/web/eth0` of `net/web/eth0:tuning`.
+fn without_part(owner: &str) -> &str {
+    let last = owner.match_indices('/').nth(1).map_or(owner.len(), |(at, _)| at);
+    owner[last..].find(':').map_or(owner, |at| &owner[..last + at])
 }
 
 /// The root that a mark belongs to.
@@ -188,7 +201,22 @@ mod tests {
         for other in ["", "podkeel", &shared(1), "podkeel 00000000000000zz a/b/c", "uplink"] {
             assert!(!is_mark(other) && owner_of(other).is_none() && !mark.is(Some(other)));
         }
-        assert!(!mark.is(None) && !mark.same_owner(None));
+        assert!(!mark.is(None) && !mark.same_owner(None) && !mark.same_attachment(None));
+    }
+
+    #[test]
+    fn parts_are_of_one_attachment() {
+        let mark = |container: &str, last: &str| Mark::new(1, 7, "bridge", container, last);
+        let part = mark("web", "eth0:tuning").to_string();
+        for one in ["eth0", "eth0:tuning", "eth0:portmap"] {
+            assert!(mark("web", one).same_attachment(Some(&part)), "{one}");
+        }
+        for other in [mark("web", "eth1"), mark("web:x", "eth0"), mark("we", "eth0:tuning")] {
+            assert!(!other.same_attachment(Some(&part)), "{other}");
+        }
+        let other = Mark::new(2, 7, "bridge", "web", "eth0");
+        assert!(!other.same_attachment(Some(&part)), "another root");
+        assert!(!mark("a:b", "eth0").same_attachment(Some(&mark("a:c", "eth0").to_string())));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! host-device: a link goes into the pod and comes home, whatever becomes of the pod.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::bed::{
     Life, add, host, left, netsetup, network, plugin, reaches, refused, run, settled,
 };
+use super::call::{ours, who, with};
 use super::common::dump::{assert_same_world, dump};
 use super::common::{Kind, ns_del, sh, sh_any, sh_out, world};
 
@@ -241,22 +242,39 @@ fn nor_when_the_pod_has_died() {
     });
 }
 
-/// What is set of a link that is lent is put back before it goes home.
+/// What is set of a link that is lent is put back before it goes home, whatever its name is by
+/// then: by one plan, and by a chain of plugins, each of which is called by itself.
 #[test]
 fn its_settings_come_home_too() {
     world(Kind::User, || {
         host();
         sh(CABLE);
-        let list = json!({"cniVersion": "1.0.0", "name": "net", "plugins": [
-            plugin("host-device", json!({"device": "card0"})), {"type": "tuning", "mtu": 1400, "mac": "02:00:00:00:00:77"}]});
+        let tuning = json!({"type": "tuning", "mtu": 1400, "mac": "02:00:00:00:00:77"});
+        let plugins = [plugin("host-device", json!({"device": "card0"})), tuning];
+        let list = json!({"cniVersion": "1.0.0", "name": "net", "plugins": plugins});
         let file = super::common::dirs().conf.join("net.conflist");
         std::fs::write(file, list.to_string()).expect("a conflist");
+        let calls =
+            plugins.map(|plugin| with(plugin, json!({"cniVersion": "1.0.0", "name": "net"})));
         let before = sh_out("ip -j link show card0 | jq -r '.[0] | .mtu, .address' | xargs");
-        add("net --netns /run/netns/pod");
         let of = |link| sh_out(&format!("ip {link} | jq -r '.[0] | .mtu, .address' | xargs"));
-        assert_eq!(of("-n pod -j link show eth0"), "1400 02:00:00:00:00:77");
-        netsetup("check net --netns /run/netns/pod");
-        netsetup("del net --netns /run/netns/pod");
-        assert_eq!(of("-j link show card0"), before);
+        let other = "ip -n pod link set eth0 down && ip -n pod link set eth0 name eth9";
+        let stranger = "ip -n pod link add eth0 mtu 1400 type veth peer name x";
+        for renamed in ["true", other, &format!("{other} && {stranger}")] {
+            add("net --netns /run/netns/pod");
+            assert_eq!(of("-n pod -j link show eth0"), "1400 02:00:00:00:00:77");
+            netsetup("check net --netns /run/netns/pod");
+            sh(renamed);
+            netsetup("del net --netns /run/netns/pod");
+            assert_eq!(of("-j link show card0"), before, "{renamed}");
+            sh("ip -n pod link del eth0 2>/dev/null; true");
+
+            let result = ours().chain("ADD", &who("pod"), &calls, &Value::Null);
+            assert_eq!(of("-n pod -j link show eth0"), "1400 02:00:00:00:00:77");
+            sh(renamed);
+            ours().chain("DEL", &who("pod"), &calls, &result);
+            assert_eq!(of("-j link show card0"), before, "a chain: {renamed}");
+            sh("ip -n pod link del eth0 2>/dev/null; true");
+        }
     });
 }

@@ -179,13 +179,28 @@ fn put_attr_back(
     value: &str,
     before: &str,
 ) -> Result<()> {
+    let name = name_now(world, at, link)?;
     let rtnl = world.rtnl(at)?;
-    let is_ours = rtnl.link(link)?.is_some_and(|info| attr.of(&info) == value);
+    let is_ours = rtnl.link(&name)?.is_some_and(|info| attr.of(&info) == value);
     if !is_ours {
         return Ok(());
     }
-    set_attr(rtnl, link, attr, before)
+    set_attr(rtnl, &name, attr, before)
         .map_err(|e| Error { what: format!("{} in the {at}", e.what), ..e })
+}
+
+/// The name that a link has by now: who is root in a pod may have renamed it, and one that is
+/// lent goes home all the same. The mark says which one it is, in whatever part of a chain.
+fn name_now(world: &mut World, at: Side, link: &str) -> Result<String> {
+    if at == Side::Host {
+        return Ok(link.to_owned());
+    }
+    let mark = world.mark.clone();
+    let marked = |info: &LinkInfo| mark.same_attachment(info.alias.as_deref());
+    let links = world.rtnl(at)?.links()?.into_iter();
+    let its = links.filter(|info| marked(info) || info.name == link);
+    let best = its.max_by_key(|info| (marked(info), info.name == link));
+    Ok(best.map_or_else(|| link.to_owned(), |info| info.name))
 }
 
 /// Gives a setting of a link an earlier value again; a link that is gone has none.
