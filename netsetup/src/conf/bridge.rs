@@ -62,8 +62,10 @@ pub struct Bridge {
 
 impl Bridge {
     /// The VLAN that pods and gateway are in, if the gateway isn't the bridge's own address.
+    /// Without `ipam` there is no gateway.
     pub fn gateway_vlan(&self) -> Option<u16> {
-        let own = self.vlans.iter().find(|vlan| vlan.access).filter(|_| self.is_gateway);
+        let has = self.is_gateway && self.ipam.is_some();
+        let own = self.vlans.iter().find(|vlan| vlan.access).filter(|_| has);
         own.map(|vlan| vlan.first)
     }
 

@@ -3,7 +3,7 @@
 use super::{CniResult, Interface, Ip};
 use crate::conf::{Dns, Route};
 use crate::ipam::Leases;
-use crate::plan::{Hold, LinkAttr, Object, Plan, Side};
+use crate::plan::{Device, Hold, LinkAttr, Object, Plan, Side};
 use crate::request::Mac;
 
 /// What a plan gives the pod, in the words of CNI.
@@ -17,6 +17,7 @@ pub(crate) fn of_plan(plan: &Plan, leases: &Leases, sandbox: &str, dns: Dns) -> 
         ..Interface::default()
     };
     let mut inner = None;
+    let mut gateway = None;
     for step in &plan.steps {
         match &step.what {
             Object::Bridge(b) => result.interfaces.push(interface(&b.name, b.mac, b.mtu, "")),
@@ -31,6 +32,16 @@ pub(crate) fn of_plan(plan: &Plan, leases: &Leases, sandbox: &str, dns: Dns) -> 
                     mac: d.address().map(|mac| mac.to_string()).unwrap_or_default(),
                     ..interface(&d.name, Mac([0; 6]), d.mtu, sandbox)
                 });
+            }
+            // A gateway in a VLAN of the bridge's, whose address it has.
+            Object::Device(Device { name, parent: Some(on), .. }) => {
+                let bridge = result.interfaces.iter().find(|link| link.name == on.name);
+                let of = |bridge: &Interface| Interface {
+                    name: name.clone(),
+                    mtu: None,
+                    ..bridge.clone()
+                };
+                gateway = gateway.or(bridge.map(of));
             }
             Object::Lent(lent) if inner.is_none() => {
                 inner = Some(result.interfaces.len());
@@ -62,6 +73,8 @@ pub(crate) fn of_plan(plan: &Plan, leases: &Leases, sandbox: &str, dns: Dns) -> 
             _ => {}
         }
     }
+    // Behind the others, as the reference has it.
+    result.interfaces.extend(gateway);
     result.ips = leases
         .addrs
         .iter()

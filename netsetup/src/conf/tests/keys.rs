@@ -85,6 +85,8 @@ fn vlans_of_a_port() {
     }
     assert_eq!(read.gateway_link(), "br0");
     let keys = r#", "vlan": 7, "isGateway": true"#;
+    assert_eq!(bridge(keys).unwrap().gateway_link(), "br0", "without ipam there is none");
+    let keys = &format!(r#"{keys}, "ipam": {{"type": "host-local", "subnet": "10.0.0.0/24"}}"#);
     assert_eq!(bridge(keys).unwrap().gateway_link(), "br0.7");
     let why = "vlan: the link of its gateway, \"bridge-of-pods.7\", is no name for an interface: it is longer than 15 bytes";
     let read = plugins(&format!(r#"{{"type": "bridge", "bridge": "bridge-of-pods" {keys}}}"#));
