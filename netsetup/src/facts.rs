@@ -19,7 +19,7 @@ use crate::kernel::sysctl::ProcSys;
 use crate::kernel::{Nft, Rtnl, forward, set_mark};
 use crate::names::Mark;
 use crate::plan::{LinkAttr, Pod};
-use crate::request::{Mac, SysctlSetting};
+use crate::request::Mac;
 
 /// The facts of one attachment.
 #[derive(Clone, Debug, Default)]
@@ -186,19 +186,18 @@ impl Facts {
     }
 
     /// Reads the pod's default routes, and its sysctls that are to be set.
-    pub fn read_pod(&mut self, pod: &mut Pod, settings: &[SysctlSetting]) -> Result<()> {
+    pub fn read_pod(&mut self, pod: &mut Pod, sysctls: Vec<Vec<String>>) -> Result<()> {
         let is_default = |r: &rt::RouteInfo| {
             r.dst.1 == 0 && r.table == u32::from(libc::RT_TABLE_MAIN) && r.kind == libc::RTN_UNICAST
         };
         self.pod_default_v4 = pod.rtnl.routes(libc::AF_INET)?.iter().any(is_default);
         self.pod_default_v6 = pod.rtnl.routes(libc::AF_INET6)?.iter().any(is_default);
-        if settings.is_empty() {
+        if sysctls.is_empty() {
             return Ok(());
         }
-        let wanted: Vec<_> = settings.iter().map(|s| s.path.clone()).collect();
         self.pod_sysctls = pod.netns.visit(|| {
             let proc = ProcSys::open()?;
-            wanted.into_iter().map(|path| Ok((path.clone(), proc.read(&path)?))).collect()
+            sysctls.into_iter().map(|path| Ok((path.clone(), proc.read(&path)?))).collect()
         })?;
         Ok(())
     }

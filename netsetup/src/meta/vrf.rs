@@ -35,14 +35,13 @@ pub fn plan(
     if request.network.makes_interface() {
         return Ok(domain.and(joined(plan, request, member, table)));
     }
-    let stay = Object::Sysctl {
-        path: ["net", "ipv6", "conf", &request.ifname, "keep_addr_on_down"]
-            .map(str::to_owned)
-            .to_vec(),
-        value: "1".into(),
-    };
     let own = |plan: Plan, what| plan.own(Phase::Build, Side::Pod, what);
-    let domain = plan.and(domain).when(facts.ipv6, |plan| own(plan, stay));
+    // Borrowed before it joins, and so put back when it has left: it goes down each time.
+    let path = keeps_addresses(&request.ifname);
+    let before = facts.pod_sysctls.get(&path).cloned().flatten();
+    let domain = plan.and(domain).each(before, |plan, before| {
+        plan.borrow(Side::Pod, Object::Sysctl { path: path.clone(), value: "1".into() }, before)
+    });
     let told: Vec<Object> =
         leases.routes.iter().map(|route| driver::route(request, leases, route)).collect();
     // Those that the plugins before tell of, with all their attributes; and what they keep to
@@ -63,6 +62,11 @@ pub fn plan(
     };
     let routes = routes.iter().filter_map(|route| in_table(route, table)).filter(free);
     Ok(own(domain, member).each(routes, own))
+}
+
+/// The sysctl by which an interface that goes down keeps its addresses of IPv6.
+pub fn keeps_addresses(ifname: &str) -> Vec<String> {
+    ["net", "ipv6", "conf", ifname, "keep_addr_on_down"].map(str::to_owned).to_vec()
 }
 
 /// The table: the one that is asked for, or that the domain has, or the first that no

@@ -12,6 +12,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::facts::{self, Facts};
 use crate::ipam::{self, Leases};
 use crate::kernel::Rtnl;
+use crate::meta::vrf;
 use crate::names::Mark;
 use crate::plan::{Object, Part, Plan, Pod, Side, Stopped, World, apply};
 use crate::record::{Attachment, State, boot_id, kept};
@@ -163,12 +164,17 @@ pub(super) fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> 
         facts.read_set_mark(chain, &leases, world.nft()?)?;
     }
     facts.pins = context.roots.pins();
+    let has_vrf = wanted.network.plugins.iter().any(|plugin| matches!(plugin, Plugin::Vrf(_)));
     if let Some(pod) = &mut world.pod {
-        facts.read_pod(pod, &sysctls)?;
+        let mut paths: Vec<_> = sysctls.iter().map(|setting| setting.path.clone()).collect();
+        if has_vrf {
+            paths.push(vrf::keeps_addresses(&wanted.ifname));
+        }
+        facts.read_pod(pod, paths)?;
         if let Some(conf) = wanted.network.interface() {
             facts.read_links(conf, &mut world.host, pod, &world.mark.shared())?;
         }
-        if wanted.network.plugins.iter().any(|plugin| matches!(plugin, Plugin::Vrf(_))) {
+        if has_vrf {
             facts.read_vrfs(pod, &wanted.ifname)?;
             facts.pod_cookie = pod.id()?.cookie.unwrap_or_default();
         }
