@@ -32,7 +32,7 @@ pub(super) fn drivers(most: Duration) {
     image.modules(&kernel);
     image.program(&bench);
     image.program(&built("netsetup", "bin"));
-    image.tree(Path::new("/usr/lib/cni"), Path::new("/usr/lib/cni"));
+    image.reference();
     image.program(&image::find("iperf3"));
     for program in DOCKER {
         image.program(&image::find(program));

@@ -88,6 +88,7 @@ pub(super) const RECENT: On = On {
         "bridge::vlan::",
         "bridge::whole::a_custom_bridge_and_borrowed_sysctls",
         "bridge::whole::a_pod_that_is_gone_is_taken_away_by_its_name",
+        "cni::differ::vm_",
         "crash::vm_",
         "drivers::bond::",
         "drivers::called::vm_",

@@ -214,6 +214,12 @@ impl Image {
         }
     }
 
+    /// The reference's plugins, as Debian has them.
+    pub(super) fn reference(&mut self) {
+        let folder = Path::new("/usr/lib/cni");
+        self.tree(folder, folder);
+    }
+
     /// The kernel's modules, and the lists that modprobe finds them by.
     pub(super) fn modules(&mut self, kernel: &super::kernel::Kernel) {
         let to = self.folder(Path::new("/lib/modules")).join(&kernel.version);

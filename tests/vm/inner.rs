@@ -98,12 +98,20 @@ pub(super) fn on(choice: &On, most: Duration) {
     image.text("/inner", include_str!("inner.sh"), 0o755);
     image.text("/modules", MODULES, 0o644);
     image.text("/list", &list(&inner), 0o644);
-    image.text("/job", &format!("xargs -a /list -P {TOGETHER} -L 1 /inner"), 0o644);
+    image.reference();
+    let job = format!("{} xargs -a /list -P {TOGETHER} -L 1 /inner", handed_on());
+    image.text("/job", &job, 0o644);
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vm-{label}.cpio"));
     image.write(&file);
     let mut seen = BTreeMap::new();
     let end = PC.boot(&kernel.vmlinuz, &file, most, |line| note(label, line, &mut seen));
     judge(label, inner.into_iter().map(|one| one.name), &seen, &end);
+}
+
+/// What tests of the reference read: which cases alone are wanted.
+fn handed_on() -> String {
+    let only = std::env::var("PODKEEL_DIFFER");
+    only.map(|only| format!("PODKEEL_DIFFER='{only}'")).unwrap_or_default()
 }
 
 /// The tests of a choice, or those that have one of the words of [`ONLY`].

@@ -60,17 +60,24 @@ fn comparable(theirs: &Seen, ours: &Seen) -> [Seen; 2] {
     [of(theirs, false), of(ours, true)]
 }
 
-/// The objects whose coming tells this one's: of an attribute its object, of a sysctl the
-/// link that it is about.
+/// The objects whose coming tells this one's: of an attribute its object, of a sysctl and of
+/// what a bridge knows of a port the link that it is about.
 fn owners(key: &str) -> Vec<String> {
     let mut owners = Vec::new();
     if let Some((object, _)) = key.rsplit_once(' ') {
         owners.push(object.to_owned());
     }
+    for kind in [" vlan ", " fdb "] {
+        if let Some((place, port)) = key.split_once(kind) {
+            let link = port.split(' ').next().unwrap_or_default();
+            owners.push(format!("{place} link {link}"));
+        }
+    }
     if let Some((place, sysctl)) = key.split_once(" sysctl ") {
         let parts: Vec<&str> = sysctl.split('.').collect();
         if let ["net", _, "conf" | "neigh", link, ..] = parts[..] {
-            owners.push(format!("{place} link {link}"));
+            // As sysctl(8) spells it.
+            owners.push(format!("{place} link {}", link.replace('/', ".")));
         }
     }
     owners
@@ -119,6 +126,12 @@ mod tests {
         let sysctl = ("ADD made pod sysctl net.ipv4.conf.eth0.forwarding value", "1");
         let line = "ADD made pod link eth0: (none) -> (there)";
         differ(&[WELL], &[WELL, LINK, mtu, sysctl], &[line]);
+        let vlan = ("ADD made pod vlan eth0 100", "(there)");
+        differ(&[WELL], &[WELL, LINK, vlan], &[line]);
+        let dotted = ("ADD made pod link br.100", "(there)");
+        let sysctl_of_it = ("ADD made pod sysctl net.ipv4.conf.br/100.forwarding value", "1");
+        let of_it = "ADD made pod link br.100: (none) -> (there)";
+        differ(&[WELL], &[WELL, dotted, sysctl_of_it], &[of_it]);
         let gone = ("ADD made pod link eth0", "(gone)");
         let line = "ADD made pod link eth0: (none) -> (gone)";
         differ(&[WELL], &[WELL, gone, sysctl], &[line]);

@@ -12,7 +12,7 @@ pub(super) fn all() -> Vec<Case> {
 }
 
 /// A link on the host's uplink.
-fn on_up0(version: &str, kind: &str, more: Value) -> Value {
+pub(super) fn on_up0(version: &str, kind: &str, more: Value) -> Value {
     conf(version, kind, with(json!({"master": "up0", "ipam": v4()}), more))
 }
 
@@ -168,7 +168,7 @@ fn of_no_kind() -> Vec<Case> {
 
 /// What an ipvlan in a chain has: neither master nor addresses, but a result with these
 /// interfaces.
-fn behind(links: &[&str]) -> Value {
+pub(super) fn behind(links: &[&str]) -> Value {
     let links: Vec<Value> = links.iter().map(|name| json!({"name": name})).collect();
     json!({"master": null, "ipam": {}, "prevResult": {"cniVersion": "1.0.0", "interfaces": links,
         "ips": [{"address": "10.77.0.5/24", "gateway": "10.77.0.1", "interface": 0}],
@@ -176,7 +176,7 @@ fn behind(links: &[&str]) -> Value {
 }
 
 /// vrf behind a ptp.
-fn in_vrf(ipam: Value, more: Value, label: &str) -> Case {
+pub(super) fn in_vrf(ipam: Value, more: Value, label: &str) -> Case {
     let vrf = conf("1.0.0", "vrf", with(json!({"vrfname": "blue"}), more));
     let before = vec![conf("1.0.0", "ptp", json!({"ipam": ipam}))];
     Case { before, ..Case::new(vrf, label) }

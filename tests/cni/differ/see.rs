@@ -27,7 +27,7 @@ use super::super::common::dump::{Dump, dump_of};
 use super::super::common::{Ns, dirs, in_netns, sh, told};
 use super::beside;
 use super::cases::Case;
-use super::packets;
+use super::{packets, vlans};
 
 /// Words by key.
 pub(super) type Seen = BTreeMap<String, String>;
@@ -321,6 +321,7 @@ impl<'a> Bench<'a> {
         };
         let mut state = dump_of(&self.all);
         beside::read(&self.all, &mut state);
+        vlans::read(&self.all, &mut state);
         state.retouch(|name, mut attrs| {
             attrs.retain(|key, _| !is_mark(name, key));
             for value in attrs.values_mut().filter(|value| value.contains(" LOWER_UP")) {
@@ -335,7 +336,7 @@ impl<'a> Bench<'a> {
 
     /// Learns the free names of a state: veths of the host, and link-layer addresses that
     /// the case doesn't ask for. Of two links that share an address the veth names it: a
-    /// bridge may have its port's.
+    /// bridge may have its port's, and a link on the bridge has the bridge's.
     fn learn(&mut self, state: &Dump) {
         let asked = format!("{}{}", self.case.conf, self.case.args);
         let mut bridges = Vec::new();
@@ -343,8 +344,11 @@ impl<'a> Bench<'a> {
             let Some((ns, link)) = name.split_once(" link ") else { continue };
             let kind = attrs.get("linkinfo.info_kind").map(String::as_str);
             let mut word = link.to_owned();
-            if ns == "host0" && kind == Some("veth") && !link.starts_with("up") {
-                word = "VETH".to_owned();
+            // `BRIDGE.ID`, a name that isn't free, may be a veth, too: one with a port of its own.
+            let is_named = link.starts_with("up") || link.contains('.');
+            if ns == "host0" && kind == Some("veth") && !is_named {
+                let is_gateways = attrs.get("link").is_some_and(|peer| peer.contains('.'));
+                word = if is_gateways { "PORT" } else { "VETH" }.to_owned();
                 self.names.push((link.to_owned(), word.clone()));
             }
             let mac = attrs.get("address").filter(|mac| mac.len() == 17 && !asked.contains(*mac));
@@ -352,7 +356,8 @@ impl<'a> Bench<'a> {
                 // As a bridge's id has it: without leading zeros.
                 let short: Vec<_> =
                     mac.split(':').map(|b| b.strip_prefix('0').unwrap_or(b)).collect();
-                let list = if kind == Some("bridge") { &mut bridges } else { &mut self.names };
+                let last = matches!(kind, Some("bridge" | "vlan"));
+                let list = if last { &mut bridges } else { &mut self.names };
                 list.extend(
                     [mac.clone(), short.join(":")].map(|m| (m, format!("MAC of {ns} {word}"))),
                 );

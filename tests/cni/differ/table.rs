@@ -6,9 +6,22 @@ use super::super::common::dump::glob;
 pub(super) const FILE: &str = "docs/cni-differences.md";
 const TEXT: &str = include_str!("../../../docs/cni-differences.md");
 
+/// The head of the rows that only a kernel with all kinds of links shows.
+const FULL: &str = "\n## ";
+
+/// Which kernel shows a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Any.
+    Any,
+    /// One with all kinds of links.
+    Full,
+}
+
 /// One pattern of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
+    pub(super) place: Place,
     /// Matches the names of cases.
     pub(super) case: String,
     /// Matches lines of difference.
@@ -29,14 +42,15 @@ impl Entry {
 
 /// All entries, in the table's order.
 pub(super) fn read() -> Vec<Entry> {
-    let entries = parse(TEXT);
-    assert!(!entries.is_empty(), "{FILE} has no row");
-    entries
+    let (any, full) = TEXT.split_once(FULL).expect("a second head");
+    let entries = [parse(any, Place::Any), parse(full, Place::Full)];
+    assert!(entries.iter().all(|part| !part.is_empty()), "{FILE} has no row");
+    entries.concat()
 }
 
 /// A row is `| patterns of cases | patterns of lines | why |`, patterns in backquotes. Rows
 /// without backquotes are heads.
-fn parse(text: &str) -> Vec<Entry> {
+fn parse(text: &str, place: Place) -> Vec<Entry> {
     let rows = text.lines().filter(|line| line.starts_with("| `"));
     rows.flat_map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
@@ -48,7 +62,7 @@ fn parse(text: &str) -> Vec<Entry> {
         let lines = each(lines);
         assert!(!lines.is_empty(), "no pattern: {row}");
         let both = move |case: String| {
-            lines.clone().into_iter().map(move |line| Entry { case: case.clone(), line })
+            lines.clone().into_iter().map(move |line| Entry { place, case: case.clone(), line })
         };
         each(cases).into_iter().flat_map(both)
     })
@@ -57,8 +71,9 @@ fn parse(text: &str) -> Vec<Entry> {
 
 #[test]
 fn a_row_is_its_patterns() {
-    let entries = parse("| where | what | why |\n|---|---|---|\n| `a*` | `x`, `y*z` | so |\n");
-    let entry = |line: &str| Entry { case: "a*".into(), line: line.into() };
+    let entries =
+        parse("| where | what | why |\n|---|---|---|\n| `a*` | `x`, `y*z` | so |\n", Place::Any);
+    let entry = |line: &str| Entry { place: Place::Any, case: "a*".into(), line: line.into() };
     assert_eq!(entries, [entry("x"), entry("y*z")]);
     assert!(entries[1].covers("abc", "y and z") && !entries[1].covers("b", "yz"));
     assert!(!entries[0].covers("a", "xy"));
