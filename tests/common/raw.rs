@@ -80,8 +80,61 @@ pub(super) fn stop(tid: i32) {
     unsafe { libc::syscall(libc::SYS_tkill, tid, libc::SIGSTOP) };
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-compile_error!("fail_at is written for x86_64: say here how another CPU skips a system call");
+/// The number and the arguments of the call at whose entry a thread stands.
+pub(super) fn entered(pid: Pid) -> Option<(i64, [u64; 6])> {
+    let info = ptrace::syscall_info(pid).ok()?;
+    if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+        return None;
+    }
+    // SAFETY: it is an entry, so `entry` is what the kernel has filled in.
+    let entry = unsafe { info.u.entry };
+    Some((entry.nr.cast_signed(), entry.args))
+}
+
+/// Which registers of a CPU hold a call's first argument and its result, and how the call is
+/// skipped at whose entry a thread stands: by giving it a number that is none.
+#[cfg(target_arch = "x86_64")]
+mod cpu {
+    use super::{Pid, ptrace};
+
+    pub(super) fn argument(regs: &mut libc::user_regs_struct) -> &mut u64 {
+        &mut regs.rdi
+    }
+
+    pub(super) fn result(regs: &mut libc::user_regs_struct) -> &mut u64 {
+        &mut regs.rax
+    }
+
+    pub(super) fn skip(pid: Pid) -> nix::Result<()> {
+        let regs = ptrace::getregs(pid)?;
+        ptrace::setregs(pid, libc::user_regs_struct { orig_rax: u64::MAX, ..regs })
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod cpu {
+    use super::{Errno, Pid};
+
+    /// include/uapi/linux/elf.h: the number of the call has a register set of its own.
+    const NT_ARM_SYSTEM_CALL: libc::c_int = 0x404;
+
+    pub(super) fn argument(regs: &mut libc::user_regs_struct) -> &mut u64 {
+        &mut regs.regs[0]
+    }
+
+    pub(super) fn result(regs: &mut libc::user_regs_struct) -> &mut u64 {
+        &mut regs.regs[0]
+    }
+
+    pub(super) fn skip(pid: Pid) -> nix::Result<()> {
+        let mut none: libc::c_int = -1;
+        let mut set = libc::iovec { iov_base: (&raw mut none).cast(), iov_len: size_of_val(&none) };
+        let (call, set) = (libc::PTRACE_SETREGSET, &raw mut set);
+        // SAFETY: the kernel reads one int by way of `set`; both live through the call.
+        Errno::result(unsafe { libc::ptrace(call, pid.as_raw(), NT_ARM_SYSTEM_CALL, set) })?;
+        Ok(())
+    }
+}
 
 /// What is left to do when a failing call returns.
 pub(super) enum AtExit {
@@ -92,28 +145,31 @@ pub(super) enum AtExit {
     RestoreArgument(u64),
 }
 
-/// At the entry of a call: makes the kernel skip it, by giving it a number that is none.
+/// At the entry of a call: makes the kernel skip it.
 ///
 /// A brk(2) that fails returns the old break, not an error: so it is made, as brk(0).
 pub(super) fn start_failing(pid: Pid, call: &Syscall, errno: Errno) -> AtExit {
-    let mut regs = ptrace::getregs(pid).expect("registers of a stopped thread");
-    let brk = call.name == "brk";
-    if brk {
-        regs.rdi = 0;
-    } else {
-        regs.orig_rax = u64::MAX;
+    if call.name != "brk" {
+        cpu::skip(pid).expect("registers of a stopped thread");
+        return AtExit::Return(errno);
     }
-    ptrace::setregs(pid, regs).expect("registers of a stopped thread");
-    if brk { AtExit::RestoreArgument(call.args[0]) } else { AtExit::Return(errno) }
+    change(pid, |regs| *cpu::argument(regs) = 0);
+    AtExit::RestoreArgument(call.args[0])
 }
 
 /// At its exit.
 pub(super) fn finish_failing(pid: Pid, at_exit: &AtExit) {
+    change(pid, |regs| match at_exit {
+        AtExit::Return(errno) => *cpu::result(regs) = i64::from(-(*errno as i32)).cast_unsigned(),
+        // Where both are one register, nobody expects the argument in there.
+        AtExit::RestoreArgument(_) if cfg!(target_arch = "aarch64") => {}
+        AtExit::RestoreArgument(argument) => *cpu::argument(regs) = *argument,
+    });
+}
+
+fn change(pid: Pid, change: impl FnOnce(&mut libc::user_regs_struct)) {
     let mut regs = ptrace::getregs(pid).expect("registers of a stopped thread");
-    match at_exit {
-        AtExit::Return(errno) => regs.rax = i64::from(-(*errno as i32)).cast_unsigned(),
-        AtExit::RestoreArgument(argument) => regs.rdi = *argument,
-    }
+    change(&mut regs);
     ptrace::setregs(pid, regs).expect("registers of a stopped thread");
 }
 
