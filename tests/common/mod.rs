@@ -50,7 +50,7 @@ pub mod world;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-pub use helper::helper;
+pub use helper::{helper, helper_in};
 pub use netns::{Neighbour, Ns, in_netns, neighbour, ns_add, ns_del};
 pub use world::{Dirs, Kind, cgroup, dirs, scratch, world, worlds};
 

@@ -5,7 +5,6 @@
 mod common;
 
 mod bed;
-#[path = "../vm/compiler.rs"]
 mod compiler;
 mod cpus;
 mod crossed;

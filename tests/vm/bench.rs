@@ -9,6 +9,7 @@ use super::image::{self, Image};
 use super::inner::{self, Seen};
 use super::kernel::Kernel;
 use super::machine::PC;
+use super::programs::{built, messages};
 
 /// Calls, and figures, that a median is of.
 const ROUNDS: u32 = 9;
@@ -18,20 +19,22 @@ const DOCKER: [&str; 5] =
     ["containerd", "containerd-shim-runc-v2", "docker", "docker-proxy", "dockerd"];
 
 /// What cargo builds for benches: the bench, or the program that it is compiled to call.
-fn built(name: &str, kind: &str) -> PathBuf {
+fn of_bench(name: &str, kind: &str) -> PathBuf {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["bench", "--locked", "--no-run", "--bench", "drivers", "--message-format=json"]);
-    inner::built(&mut cargo, kind).remove(name).unwrap_or_else(|| panic!("cargo built no {name}"))
+    built(&messages(&mut cargo), kind)
+        .remove(name)
+        .unwrap_or_else(|| panic!("cargo built no {name}"))
 }
 
 /// Builds the bench, and runs it there.
 pub(super) fn drivers(most: Duration) {
     let kernel = Kernel::of("trixie", "amd64");
-    let bench = built("drivers", "bench");
-    let mut image = Image::with_tools();
+    let bench = of_bench("drivers", "bench");
+    let mut image = Image::with_tools(&PC);
     image.modules(&kernel);
     image.program(&bench);
-    image.program(&built("netsetup", "bin"));
+    image.program(&of_bench("netsetup", "bin"));
     image.reference();
     image.program(&image::find("iperf3"));
     for program in DOCKER {

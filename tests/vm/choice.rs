@@ -1,25 +1,32 @@
 //! Which tests run on which kernel. An emulated CPU is slow: those that show most.
 
+use super::machine::{ARM64, Board, PC};
+
 /// A kernel, and what is tested on it.
 pub(super) struct On {
     /// Its version.
     pub(super) label: &'static str,
     /// The Debian release that has it.
     pub(super) release: &'static str,
+    pub(super) board: Board,
+    /// The test programs that the tests are in.
+    pub(super) programs: &'static [&'static str],
     /// Beginnings of the names of tests.
     pub(super) run: &'static [&'static str],
     /// Tests that fail here for a reason, and where they run.
     pub(super) cannot: &'static [(&'static str, &'static str)],
 }
 
-/// The test programs that the tests are in.
-pub(super) const PROGRAMS: &[&str] =
+/// All test programs that run in a VM.
+const PROGRAMS: &[&str] =
     &["bridge", "cni", "crash", "drivers", "hook", "init", "ns", "pause", "shim"];
 
 /// The oldest kernel that we ask for: the whole core.
 pub(super) const OLDEST: On = On {
     label: "5.10",
     release: "bullseye",
+    board: PC,
+    programs: PROGRAMS,
     run: &[
         "bridge::check::a_whole_attachment_is_ok_from_first_to_last",
         "bridge::check::whatever_is_changed_by_hand",
@@ -84,6 +91,8 @@ const CALLS: (&str, &str) =
 pub(super) const RECENT: On = On {
     label: "6.12",
     release: "trixie",
+    board: PC,
+    programs: PROGRAMS,
     run: &[
         "bridge::vlan::",
         "bridge::whole::a_custom_bridge_and_borrowed_sysctls",
@@ -104,4 +113,41 @@ pub(super) const RECENT: On = On {
         "shim::run::a_base_has_namespaces_of_its_own",
     ],
     cannot: &[CALLS],
+};
+
+/// Another CPU: every kind of link, and once each room.
+pub(super) const AARCH64: On = On {
+    label: "aarch64",
+    release: "bookworm",
+    board: ARM64,
+    programs: &["bridge", "drivers", "harness", "hook", "init", "ns", "pause", "shim"],
+    run: &[
+        "bridge::packets::a_pod_goes_out_as_its_host",
+        "bridge::ports::a_published_port_is_reached_from_everywhere",
+        "drivers::host_device::packets_go_over_it",
+        "drivers::macvlan::siblings_reach_each_other_in_bridge_mode",
+        "drivers::map::",
+        "drivers::tap::a_program_at_its_other_end_is_reached",
+        "drivers::vm::vm_ipvlan_l2",
+        "drivers::vm::vm_vrf",
+        "harness::trace::a_failed_call",
+        "harness::trace::a_failing_brk",
+        "harness::trace::threads_are_followed",
+        "hook::life::a_second_bundle_joins_by_path",
+        "init::own::a_name_chooses_the_init",
+        "init::own::exit_codes_are_remapped_on_request",
+        "init::own::orphans_are_reaped_and_told_of",
+        "init::own::term_a_grace_and_kill_to_what_is_left",
+        "ns::pins::a_later_one_with_its_number_is_another",
+        "ns::pins::every_kind_outlives_its_process",
+        "pause::drops_all_capabilities",
+        "pause::leaves_on_term_and_int_as_pid_1",
+        "pause::memory::sleeps_at_the_floor_again",
+        "pause::says_its_version",
+        "pause::warns_when_it_is_not_the_first_process",
+        "shim::plain::it_needs_no_c_library",
+        "shim::share::localhost",
+        "shim::share::pause_reaps_the_orphans_of_members",
+    ],
+    cannot: &[],
 };

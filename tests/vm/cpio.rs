@@ -36,10 +36,6 @@ impl Archive {
         self.0.entry(path.to_owned()).or_insert(entry);
     }
 
-    pub(super) fn has(&self, path: &Path) -> bool {
-        self.0.contains_key(path)
-    }
-
     pub(super) fn write(&self, mut to: impl Write) -> io::Result<()> {
         let mut inode = 0;
         for (path, entry) in &self.0 {

@@ -7,6 +7,7 @@
 //!   bullseye-amd64/            one release and architecture
 //!     sources.list  apt/       its sources, its lists and state
 //!     linux-image-cloud-amd64  the name of the package's folder below `unpacked`
+//!     tree/                    packages with all that they need, as one machine has them
 //!   unpacked/
 //!     linux-image-5.10.0-46-cloud-amd64_5.10.262-1_amd64/
 //! ```
@@ -15,6 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,11 +30,19 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// A release and an architecture.
 pub(super) struct Debian {
     dir: PathBuf,
-    release: &'static str,
+    release: String,
     arch: &'static str,
     /// Whether its security updates count.
     updates: bool,
 }
+
+/// What a machine calls programs by that packages have under other names.
+const ALTERNATIVES: [(&str, &str); 4] = [
+    ("awk", "mawk"),
+    ("iptables", "../sbin/xtables-nft-multi"),
+    ("ip6tables", "../sbin/xtables-nft-multi"),
+    ("traceroute", "traceroute.db"),
+];
 
 /// The root of the cache.
 pub(super) fn cache() -> PathBuf {
@@ -50,15 +60,16 @@ pub(super) fn lock() -> Flock<fs::File> {
 }
 
 impl Debian {
-    pub(super) fn new(release: &'static str, arch: &'static str) -> Debian {
-        Debian { dir: cache().join(format!("{release}-{arch}")), release, arch, updates: true }
+    pub(super) fn new(release: &str, arch: &'static str) -> Debian {
+        let dir = cache().join(format!("{release}-{arch}"));
+        Debian { dir, release: release.to_owned(), arch, updates: true }
     }
 
     /// A release without its security updates, which mirrors don't have of every architecture.
     #[allow(dead_code, reason = "the VMs have the updates, too")]
-    pub(super) fn without_updates(release: &'static str, arch: &'static str) -> Debian {
+    pub(super) fn without_updates(release: &str, arch: &'static str) -> Debian {
         let dir = cache().join(format!("{release}-{arch}-main"));
-        Debian { dir, release, arch, updates: false }
+        Debian { dir, release: release.to_owned(), arch, updates: false }
     }
 
     /// Where the newest version of a package is unpacked.
@@ -86,6 +97,37 @@ impl Debian {
         let needed = needed.unwrap_or_else(|| panic!("{package} needs no {beginning}: {text}"));
         fs::write(note, needed).expect("write into the cache");
         needed.to_owned()
+    }
+
+    /// The root of a machine that has these packages and all that they depend on. Of what their
+    /// installation does, nothing has been done but [`ALTERNATIVES`].
+    #[allow(dead_code, reason = "the VMs have trees")]
+    pub(super) fn tree(&self, packages: &[&str]) -> PathBuf {
+        let _lock = lock();
+        let [tree, part, note] = ["tree", "part", "tree.packages"].map(|name| self.dir.join(name));
+        let wanted = packages.join(" ");
+        if fs::read_to_string(&note).is_ok_and(|had| had == wanted) {
+            return tree;
+        }
+        self.update();
+        let words = "install --download-only --yes --no-install-recommends";
+        run(self.apt("apt-get").args(words.split(' ')).args(packages));
+        let _ = (fs::remove_file(&note), fs::remove_dir_all(&tree), fs::remove_dir_all(&part));
+        for dir in ["bin", "lib", "sbin"] {
+            fs::create_dir_all(part.join("usr").join(dir)).expect("make a folder of the cache");
+            symlink(Path::new("usr").join(dir), part.join(dir)).expect("link into the cache");
+        }
+        // dpkg-deb -x would make folders of these links.
+        let unpack = "for deb in ../apt/cache/archives/*.deb; do \
+            dpkg-deb --fsys-tarfile $deb | tar -x --keep-directory-symlink || exit; done";
+        run(Command::new("sh").args(["-c", unpack]).current_dir(&part));
+        for (name, program) in ALTERNATIVES {
+            symlink(program, part.join("usr/bin").join(name)).expect("link into the cache");
+        }
+        run(self.apt("apt-get").arg("clean"));
+        fs::rename(part, &tree).expect("move into the cache");
+        fs::write(note, wanted).expect("write into the cache");
+        tree
     }
 
     fn cached(&self, package: &str) -> Option<PathBuf> {
@@ -124,7 +166,7 @@ impl Debian {
             fs::create_dir_all(self.dir.join(dir)).expect("make a folder of the cache");
         }
         fs::write(self.dir.join("apt/status"), "").expect("write into the cache");
-        let sources = sources(self.release, self.updates);
+        let sources = sources(&self.release, self.updates);
         fs::write(self.dir.join("sources.list"), sources).expect("write sources");
         run(self.apt("apt-get").arg("update"));
         fs::write(done, "").expect("write into the cache");
@@ -170,15 +212,20 @@ fn sources(release: &str, updates: bool) -> String {
     line(main, release.to_owned()) + &updates.unwrap_or_default()
 }
 
-/// The mirrors of Debian and of its security updates.
-fn mirrors() -> [String; 2] {
+/// This machine's release.
+pub(super) fn own() -> String {
     let os = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let os: BTreeMap<_, _> = os.lines().filter_map(|line| line.split_once('=')).collect();
     let own = os.get("VERSION_CODENAME").filter(|_| os.get("ID") == Some(&"debian"));
-    let own = own.expect("kernels are fetched with apt-get of a Debian machine; this is none");
+    own.expect("packages are fetched with apt-get of a Debian machine; this is none").to_string()
+}
+
+/// The mirrors of Debian and of its security updates.
+fn mirrors() -> [String; 2] {
+    let own = own();
     let form = ["indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"];
     let text = run(Command::new("apt-get").args(form));
-    [own.to_string(), format!("{own}-security")].map(|suite| {
+    [own.clone(), format!("{own}-security")].map(|suite| {
         let all = text.lines().filter_map(|line| line.split_once(' '));
         let mut uris = all.filter(|(release, _)| *release == suite).map(|(_, uri)| uri.to_owned());
         uris.next().unwrap_or_else(|| panic!("this machine's apt has no source for {suite}"))

@@ -1,5 +1,6 @@
 //! What a VM finds: the real tools that the tests call, with their libraries, at their
-//! places on this machine; the kernel's modules; the programs and their tests.
+//! places on this machine, or as Debian has them for another CPU; the kernel's modules; the
+//! programs and their tests.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cpio::{Archive, Entry};
+use super::debian::Debian;
+use super::machine::Board;
 use super::run;
 
 /// Commands that the tests call.
@@ -94,6 +97,37 @@ const TOOLS: &[&str] = &[
     "xargs",
 ];
 
+/// Debian's packages of them.
+const PACKAGES: &[&str] = &[
+    "bash",
+    "bsdutils",
+    "busybox-static",
+    "coreutils",
+    "crun",
+    "curl",
+    "dash",
+    "findutils",
+    "grep",
+    "hostname",
+    "iproute2",
+    "iptables",
+    "iputils-ping",
+    "jq",
+    "kmod",
+    "mawk",
+    "mount",
+    "nftables",
+    "procps",
+    "runc",
+    "sed",
+    "strace",
+    "tcpdump",
+    "traceroute",
+    // Which spares the one that would make the folders below / links, and its perl.
+    "usr-is-merged",
+    "util-linux",
+];
+
 /// Files that the tools read: names and numbers of protocols, users.
 const FILES: &[&str] = &[
     "/etc/passwd",
@@ -120,22 +154,31 @@ const MODULES: &[&str] = &[
 ];
 
 /// An image in the making.
-pub(super) struct Image(Archive);
+pub(super) struct Image {
+    archive: Archive,
+    cpu: &'static str,
+    /// Where the root is whose tools and libraries it has: this machine's, or a tree of packages.
+    pub(super) root: PathBuf,
+}
 
 impl Image {
-    /// With the machine's tools in it.
-    pub(super) fn with_tools() -> Image {
-        let mut image = Image(Archive::default());
+    /// With tools for that CPU in it.
+    pub(super) fn with_tools(board: &Board) -> Image {
+        let root = match board.is_own() {
+            true => PathBuf::from("/"),
+            false => Debian::new(&super::debian::own(), board.debian).tree(PACKAGES),
+        };
+        let mut image = Image { archive: Archive::default(), cpu: board.cpu, root };
         for dir in ["/dev", "/proc", "/sys", "/run", "/tmp", "/root", "/new", "/var/lib", "/etc"] {
-            image.0.add(Path::new(dir), Entry::Folder);
+            image.archive.add(Path::new(dir), Entry::Folder);
         }
         // The kernel calls /sbin/modprobe, scripts begin with /bin/sh.
         for dir in ["/bin", "/sbin", "/lib"] {
             image.folder(Path::new(dir));
         }
-        let tools: Vec<PathBuf> = TOOLS.iter().map(|tool| find(tool)).collect();
-        tools.iter().for_each(|tool| image.copy(tool));
-        libraries(&tools).iter().for_each(|library| image.copy(library));
+        let tools: Vec<PathBuf> = TOOLS.iter().map(|tool| find_in(&image.root, tool)).collect();
+        let files = tools.iter().map(|tool| image.copy(tool)).collect();
+        image.libraries(files);
         for file in FILES.iter().map(Path::new).filter(|file| file.exists()) {
             image.tree(file, file);
         }
@@ -153,34 +196,47 @@ impl Image {
         if at(&stripped) < at(program) {
             let thread = std::thread::current().id();
             let part = folder.join(format!("{}.{thread:?}", std::process::id()));
-            run(Command::new("strip").arg("-o").arg(&part).arg(program));
+            run(Command::new(format!("{}-linux-gnu-strip", self.cpu))
+                .arg("-o")
+                .arg(&part)
+                .arg(program));
             fs::rename(part, &stripped).expect("rename");
         }
-        self.0.add(program, Entry::Copy(stripped, 0o755));
-        libraries(&[program.to_owned()]).iter().for_each(|library| self.copy(library));
+        self.libraries(vec![stripped.clone()]);
+        self.archive.add(program, Entry::Copy(stripped, 0o755));
     }
 
     /// A text at a place.
     pub(super) fn text(&mut self, at: &str, text: &str, mode: u32) {
-        self.0.add(Path::new(at), Entry::Text(text.into(), mode));
+        self.archive.add(Path::new(at), Entry::Text(text.into(), mode));
     }
 
-    /// A file or link of the machine's, at the same place; of a link, where it leads, too.
-    pub(super) fn copy(&mut self, path: &Path) {
+    /// A file of this machine's at a place, and nothing of what it loads.
+    pub(super) fn file(&mut self, at: &Path, file: PathBuf) {
+        self.archive.add(at, Entry::Copy(file, 0o755));
+    }
+
+    /// Where a path of the root lies on this machine.
+    fn at(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").expect("a whole path"))
+    }
+
+    /// A file or link of the root, at the same place; of a link, where it leads, too. Tells
+    /// where the file lies on this machine.
+    fn copy(&mut self, path: &Path) -> PathBuf {
         let folder = self.folder(path.parent().expect("a file's path"));
         let place = folder.join(path.file_name().expect("a file's name"));
-        if self.0.has(&place) {
-            return;
-        }
-        let meta = place.symlink_metadata().unwrap_or_else(|e| panic!("{}: {e}", place.display()));
+        let real = self.at(&place);
+        let meta = real.symlink_metadata().unwrap_or_else(|e| panic!("{}: {e}", real.display()));
         if meta.is_symlink() {
-            let target = fs::read_link(&place).expect("a link");
-            self.copy(&folder.join(&target));
-            self.0.add(&place, Entry::Link(target));
-        } else {
-            let mode = meta.permissions().mode() & 0o7777;
-            self.0.add(&place, Entry::Copy(place.clone(), mode));
+            let target = fs::read_link(&real).expect("a link");
+            let file = self.copy(&folder.join(&target));
+            self.archive.add(&place, Entry::Link(target));
+            return file;
         }
+        let mode = meta.permissions().mode() & 0o7777;
+        self.archive.add(&place, Entry::Copy(real.clone(), mode));
+        real
     }
 
     /// The folder that a path leads to, with the links on the way there: /bin, /lib64.
@@ -188,9 +244,9 @@ impl Image {
         let mut real = PathBuf::from("/");
         for part in path.components().skip(1) {
             let next = real.join(part);
-            if let Ok(target) = fs::read_link(&next) {
+            if let Ok(target) = fs::read_link(self.at(&next)) {
                 real = self.folder(&real.join(&target));
-                self.0.add(&next, Entry::Link(target));
+                self.archive.add(&next, Entry::Link(target));
             } else if part.as_os_str() == ".." {
                 real.pop();
             } else {
@@ -205,9 +261,9 @@ impl Image {
         let meta = fs::metadata(from).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
         if !meta.is_dir() {
             let mode = meta.permissions().mode() & 0o7777;
-            return self.0.add(to, Entry::Copy(from.to_owned(), mode));
+            return self.archive.add(to, Entry::Copy(from.to_owned(), mode));
         }
-        self.0.add(to, Entry::Folder);
+        self.archive.add(to, Entry::Folder);
         for entry in fs::read_dir(from).expect("list a folder") {
             let entry = entry.expect("an entry");
             self.tree(&entry.path(), &to.join(entry.file_name()));
@@ -238,27 +294,56 @@ impl Image {
 
     pub(super) fn write(&self, to: &Path) {
         let file = fs::File::create(to).expect("make the image");
-        self.0.write(BufWriter::new(file)).expect("write the image");
+        self.archive.write(BufWriter::new(file)).expect("write the image");
     }
+
+    /// The libraries that programs load, and what the tools among them load by name later.
+    fn libraries(&mut self, programs: Vec<PathBuf>) {
+        let places = ["/usr/local/lib", "/lib/CPU-linux-gnu", "/usr/lib/CPU-linux-gnu"];
+        let places = places.map(|place| PathBuf::from(place.replace("CPU", self.cpu)));
+        let (mut known, mut new) = (BTreeSet::new(), programs);
+        while !new.is_empty() {
+            let mut readelf = Command::new("readelf");
+            let output = super::common::output(readelf.args(["-W", "-l", "-d"]).args(&new));
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            new.clear();
+            for name in needed(&text) {
+                let mut all = places.iter().map(|place| place.join(name));
+                let found = all.find(|path| self.at(path).symlink_metadata().is_ok());
+                let path = found.unwrap_or_else(|| panic!("no library {name}"));
+                if known.insert(path.clone()) {
+                    new.push(self.copy(&path));
+                }
+            }
+        }
+        for place in places {
+            let extensions = fs::read_dir(self.at(&place.join("xtables"))).into_iter().flatten();
+            let names: Vec<_> = extensions.flatten().map(|entry| entry.file_name()).collect();
+            names.iter().for_each(|name| drop(self.copy(&place.join("xtables").join(name))));
+        }
+    }
+}
+
+/// What readelf says of programs: [Requesting program interpreter: PATH], Shared library: [NAME].
+fn needed(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let (_, name) = line.split_once("interpreter: ").or(line.split_once("library: ["))?;
+        name.strip_suffix(']')
+    })
 }
 
 /// Where a command lies.
 pub(super) fn find(tool: &str) -> PathBuf {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/local/sbin:/usr/sbin:/sbin";
-    let mut places = path.split(':').map(|dir| Path::new(dir).join(tool));
-    places.find(|place| place.is_file()).unwrap_or_else(|| panic!("no command {tool} here"))
+    find_in(Path::new("/"), tool)
 }
 
-/// The libraries that programs load, and what the tools among them load by name later.
-fn libraries(programs: &[PathBuf]) -> BTreeSet<PathBuf> {
-    let output = super::common::output(Command::new("ldd").args(programs));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    // NAME => PATH (ADDRESS), or PATH (ADDRESS); PROGRAM: and `statically linked` between.
-    let paths = text.split_whitespace().filter(|w| w.starts_with('/') && !w.ends_with(':'));
-    let mut all: BTreeSet<PathBuf> = paths.map(PathBuf::from).collect();
-    for folder in all.clone().iter().filter_map(|path| path.parent()) {
-        let extensions = fs::read_dir(folder.join("xtables")).into_iter().flatten().flatten();
-        all.extend(extensions.map(|entry| entry.path()));
-    }
-    all
+/// Where it lies below a root.
+fn find_in(root: &Path, tool: &str) -> PathBuf {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/local/sbin:/usr/sbin:/sbin";
+    let mut places = path.split(':').map(|dir| Path::new(dir).join(tool));
+    let is_there = |place: &PathBuf| {
+        let real = root.join(place.strip_prefix("/").unwrap_or(place));
+        real.symlink_metadata().is_ok_and(|meta| !meta.is_dir())
+    };
+    places.find(is_there).unwrap_or_else(|| panic!("no command {tool} in {}", root.display()))
 }

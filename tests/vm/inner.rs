@@ -3,65 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::choice::{On, PROGRAMS};
+use super::choice::On;
 use super::image::Image;
 use super::kernel::Kernel;
-use super::machine::{End, PC};
-use super::run;
-
-/// A test program of this package.
-struct Program {
-    name: &'static str,
-    path: PathBuf,
-    tests: Vec<String>,
-}
-
-/// Builds test programs where they aren't yet, as the ones that run now were built.
-fn programs(names: &[&'static str]) -> Vec<Program> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["test", "--locked", "--workspace", "--no-run", "--message-format=json"]);
-    names.iter().for_each(|name| {
-        cargo.args(["--test", name]);
-    });
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    let mut paths = built(&mut cargo, "test");
-    let program = |name: &&'static str| {
-        let path = paths.remove(*name).unwrap_or_else(|| panic!("cargo built no {name}"));
-        let list = run(Command::new(&path).args(["--list", "--format", "terse"]));
-        let tests = list.lines().filter_map(|line| line.strip_suffix(": test"));
-        Program { name, tests: tests.map(str::to_owned).collect(), path }
-    };
-    names.iter().map(program).collect()
-}
-
-/// What cargo, asked for messages in JSON, has built of one kind of target: paths by name.
-pub(super) fn built(cargo: &mut Command, kind: &str) -> BTreeMap<String, PathBuf> {
-    // What cargo tells a test of its package would have build scripts that ask for it run
-    // again, and all that depends on them be compiled anew, here and when the tests are over.
-    let told = |name: &str| {
-        ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start))
-            || name == "OUT_DIR"
-    };
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {
-        cargo.env_remove(name);
-    }
-    let text = run(cargo.current_dir(env!("CARGO_MANIFEST_DIR")));
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let of_kind = messages.filter(|m| m["target"]["kind"][0] == kind);
-    let path = |m: Value| {
-        let name = m["target"]["name"].as_str()?.to_owned();
-        Some((name, m["executable"].as_str()?.into()))
-    };
-    of_kind.filter_map(path).collect()
-}
+use super::machine::End;
+use super::programs::{Program, Programs, of_infra_image};
 
 /// A test for a VM, and what it is called in reports.
 struct Inner<'a> {
@@ -85,15 +34,20 @@ const TOGETHER: u32 = 3;
 
 /// Runs the chosen tests on a kernel. Panics unless each of them has succeeded.
 pub(super) fn on(choice: &On, most: Duration) {
-    let label = choice.label;
-    let kernel = Kernel::of(choice.release, "amd64");
-    let programs = programs(PROGRAMS);
-    let inner = chosen(choice, &programs);
-    let mut image = Image::with_tools();
+    let (label, board) = (choice.label, &choice.board);
+    let kernel = Kernel::of(choice.release, board.debian);
+    let mut image = Image::with_tools(board);
+    let programs = Programs::of(choice.programs, board, &image.root);
+    let inner = chosen(choice, &programs.tests);
     image.modules(&kernel);
-    super::ours().iter().for_each(|program| image.program(program));
-    programs.iter().for_each(|program| image.program(&program.path));
-    ["init", "pause", "shim"].map(super::common::helper).iter().for_each(|p| image.program(p));
+    if board.is_own() {
+        image.program(&programs.carried);
+    } else {
+        // For another CPU than shim's the one in the infra image is built in another way.
+        image.file(&programs.carried, of_infra_image(board.debian));
+    }
+    programs.others.iter().for_each(|program| image.program(program));
+    programs.tests.iter().for_each(|program| image.program(&program.path));
     image.text("/init", include_str!("init.sh"), 0o755);
     image.text("/inner", include_str!("inner.sh"), 0o755);
     image.text("/modules", MODULES, 0o644);
@@ -104,7 +58,7 @@ pub(super) fn on(choice: &On, most: Duration) {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vm-{label}.cpio"));
     image.write(&file);
     let mut seen = BTreeMap::new();
-    let end = PC.boot(&kernel.vmlinuz, &file, most, |line| note(label, line, &mut seen));
+    let end = board.boot(&kernel.vmlinuz, &file, most, |line| note(label, line, &mut seen));
     judge(label, inner.into_iter().map(|one| one.name), &seen, &end);
 }
 

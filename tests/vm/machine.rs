@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 /// What kind of machine.
 #[derive(Clone, Copy)]
 pub(super) struct Board {
-    program: &'static str,
+    /// Its CPU, as Rust, GNU and QEMU call it.
+    pub(super) cpu: &'static str,
+    /// As Debian does.
+    pub(super) debian: &'static str,
     words: &'static [&'static str],
     console: &'static str,
 }
@@ -18,16 +21,18 @@ pub(super) struct Board {
 /// The PC that every QEMU has, with a network card for whoever loads its driver. Its cable
 /// leads to QEMU itself, and no further.
 pub(super) const PC: Board = Board {
-    program: "qemu-system-x86_64",
+    cpu: "x86_64",
+    debian: "amd64",
     words: &["-M", "pc", "-netdev", "user,id=lan,restrict=on", "-device", CARD],
     console: "ttyS0",
 };
 const CARD: &str = "virtio-net-pci,netdev=lan,mac=52:54:00:00:00:07";
 
-/// Pointer authentication in software takes most of an emulated CPU's time.
+/// A CPU without pointer authentication, which takes much of the time in software.
 pub(super) const ARM64: Board = Board {
-    program: "qemu-system-aarch64",
-    words: &["-M", "virt", "-cpu", "max,pauth-impdef=on"],
+    cpu: "aarch64",
+    debian: "arm64",
+    words: &["-M", "virt", "-cpu", "cortex-a72"],
     console: "ttyAMA0",
 };
 
@@ -40,6 +45,25 @@ pub(super) struct End {
 }
 
 impl Board {
+    /// Whether its programs run here, too.
+    pub(super) fn is_own(&self) -> bool {
+        self.cpu == std::env::consts::ARCH
+    }
+
+    /// A program of its CPU as a command here, with the libraries below a root.
+    pub(super) fn command(&self, root: &Path, program: &Path) -> Command {
+        if self.is_own() {
+            return Command::new(program);
+        }
+        let mut command = Command::new(format!("qemu-{}", self.cpu));
+        command.arg("-L").arg(root).arg(program);
+        command
+    }
+
+    fn qemu(&self) -> String {
+        format!("qemu-system-{}", self.cpu)
+    }
+
     /// Boots, hands each line of the console to `line`, and waits until the machine is
     /// off. At the deadline it is ended.
     pub(super) fn boot(
@@ -83,7 +107,7 @@ impl Board {
         reader.join().expect("the console's reader");
         if !end.hung && !status.success() {
             let said = std::fs::read_to_string(&errors).unwrap_or_default();
-            end.console += &format!("{}: {status}\n{said}", self.program);
+            end.console += &format!("{}: {status}\n{said}", self.qemu());
         }
         end
     }
@@ -97,13 +121,13 @@ impl Board {
         let append = format!("console={} {words}", self.console);
         // QEMU dies with the test.
         let mut qemu = Command::new("setpriv");
-        qemu.args(["--pdeathsig", "KILL", self.program, "-accel", "tcg"]).args(self.words);
+        qemu.args(["--pdeathsig", "KILL", &self.qemu(), "-accel", "tcg"]).args(self.words);
         qemu.args("-m 1536 -smp 1 -nodefaults -no-user-config -no-reboot -display none".split(' '));
         qemu.args("-serial stdio -monitor none -net none".split(' '));
         qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(image).args(["-append", &append]);
         qemu.stdin(Stdio::null()).stdout(Stdio::piped());
         qemu.stderr(File::create(errors).expect("a file for QEMU's errors"));
-        qemu.spawn().unwrap_or_else(|e| panic!("cannot run {}: {e}", self.program))
+        qemu.spawn().unwrap_or_else(|e| panic!("cannot run {}: {e}", self.qemu()))
     }
 }
 

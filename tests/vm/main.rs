@@ -9,8 +9,8 @@
 //! machine   QEMU: boot, read the serial line, end what hangs
 //! choice    which tests run in there
 //! inner     runs them, and judges how they ended
+//! programs  the tests and what they test, built for that CPU
 //! bench     the bench of drivers where all kinds of links are
-//! arm64     the programs on another CPU      compiler  who compiles pause for that
 //! init.sh   PID 1 in there      inner.sh   runs one test
 //! ```
 //!
@@ -19,33 +19,18 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod arm64;
 mod bench;
 mod choice;
-mod compiler;
 mod cpio;
 mod debian;
 mod image;
 mod inner;
 mod kernel;
 mod machine;
+mod programs;
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-
-use kernel::Kernel;
-
-/// The programs under test, and what they carry.
-fn ours() -> [PathBuf; 4] {
-    [
-        env!("CARGO_BIN_EXE_netsetup"),
-        env!("CARGO_BIN_EXE_pause"),
-        env!("CARGO_BIN_EXE_shim"),
-        env!("PODKEEL_PAUSE"),
-    ]
-    .map(PathBuf::from)
-}
 
 /// Runs a command of the harness's own and returns what it printed.
 fn run(command: &mut Command) -> String {
@@ -69,7 +54,7 @@ fn linux_6_12() {
 
 #[test]
 fn aarch64() {
-    arm64::boot(&Kernel::of("bookworm", "arm64"), "aarch64", MOST);
+    inner::on(&choice::AARCH64, MOST);
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Compilers of pause for other CPUs: this build's own, where it has the core library for that
 //! CPU, or Debian's, unpacked from its packages and installed nowhere.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
