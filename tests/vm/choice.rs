@@ -124,6 +124,7 @@ pub(super) const AARCH64: On = On {
     run: &[
         "bridge::packets::a_pod_goes_out_as_its_host",
         "bridge::ports::a_published_port_is_reached_from_everywhere",
+        "bridge::vlan::",
         "drivers::host_device::packets_go_over_it",
         "drivers::macvlan::siblings_reach_each_other_in_bridge_mode",
         "drivers::map::",

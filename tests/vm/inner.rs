@@ -52,7 +52,10 @@ pub(super) fn on(choice: &On, most: Duration) {
     image.text("/inner", include_str!("inner.sh"), 0o755);
     image.text("/modules", MODULES, 0o644);
     image.text("/list", &list(&inner), 0o644);
-    image.reference();
+    // Those of this machine's packages run on its own CPU alone.
+    if board.is_own() {
+        image.reference();
+    }
     let job = format!("{} xargs -a /list -P {TOGETHER} -L 1 /inner", handed_on());
     image.text("/job", &job, 0o644);
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vm-{label}.cpio"));
