@@ -81,6 +81,7 @@ const TOOLS: &[&str] = &[
     "stty",
     "sysctl",
     "tail",
+    "tc",
     "tcpdump",
     "tee",
     "test",
