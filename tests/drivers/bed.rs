@@ -131,8 +131,8 @@ impl Life {
     fn is_answered(&self) {
         let result = add(&format!("{ATTACH} {}", self.flags));
         if let Some(interfaces) = result["interfaces"].as_array() {
-            let inner = interfaces.last().expect("the pod's interface");
-            assert_eq!(inner["sandbox"], "/run/netns/pod", "{result}");
+            let inner = interfaces.iter().find(|one| one["sandbox"] == "/run/netns/pod");
+            let inner = inner.unwrap_or_else(|| panic!("the pod's interface is missing: {result}"));
             let is = sh_out("ip -n pod -j link show dev eth0 | jq -r '.[0].address'");
             assert_eq!(inner["mac"], is.as_str(), "{result}");
         }
