@@ -29,7 +29,6 @@ pub(super) const OLDEST: On = On {
     programs: PROGRAMS,
     run: &[
         "bridge::check::a_whole_attachment_is_ok_from_first_to_last",
-        "bridge::check::whatever_is_changed_by_hand",
         "bridge::packets::a_pod_goes_out_as_its_host",
         "bridge::ports::a_published_port_is_reached_from_everywhere",
         "bridge::show::explain_tells_the_plan",
@@ -43,7 +42,7 @@ pub(super) const OLDEST: On = On {
         "crash::vm_dummy",
         "drivers::again::",
         "drivers::bond::",
-        "drivers::called::vm_",
+        "drivers::called::vm_what_comes_as_modules",
         "drivers::host_device::it_comes_home_when_the_pod_died_first",
         "drivers::host_device::one_that_is_not_known_again_is_not_lost",
         "drivers::macvlan::a_queue_is_as_long_as_asked_or_refused",
