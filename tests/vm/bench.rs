@@ -14,9 +14,9 @@ use super::programs::{built, messages};
 /// Calls, and figures, that a median is of.
 const ROUNDS: u32 = 9;
 
-/// Docker, whose bridge pods are compared with.
-const DOCKER: [&str; 5] =
-    ["containerd", "containerd-shim-runc-v2", "docker", "docker-proxy", "dockerd"];
+/// Docker, whose bridge pods are compared with, and what packs its image.
+const DOCKER: [&str; 6] =
+    ["containerd", "containerd-shim-runc-v2", "docker", "docker-proxy", "dockerd", "tar"];
 
 /// What cargo builds for benches: the bench, or the program that it is compiled to call.
 fn of_bench(name: &str, kind: &str) -> PathBuf {
