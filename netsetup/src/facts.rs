@@ -15,10 +15,9 @@ use crate::conf::{self, Network, Plugin};
 use crate::error::Result;
 use crate::ipam::Leases;
 use crate::kernel::ruleset::Marking;
-use crate::kernel::sysctl::ProcSys;
 use crate::kernel::{Nft, Rtnl, forward, set_mark};
 use crate::names::Mark;
-use crate::plan::{LinkAttr, Pod};
+use crate::plan::{LinkAttr, Pod, Side, World};
 use crate::request::Mac;
 
 /// The facts of one attachment.
@@ -185,19 +184,23 @@ impl Facts {
         Ok(())
     }
 
-    /// Reads the pod's default routes, and its sysctls that are to be set.
-    pub fn read_pod(&mut self, pod: &mut Pod, sysctls: Vec<Vec<String>>) -> Result<()> {
+    /// Reads the pod's default routes.
+    pub fn read_pod(&mut self, pod: &mut Pod) -> Result<()> {
         let is_default = |r: &rt::RouteInfo| {
             r.dst.1 == 0 && r.table == u32::from(libc::RT_TABLE_MAIN) && r.kind == libc::RTN_UNICAST
         };
         self.pod_default_v4 = pod.rtnl.routes(libc::AF_INET)?.iter().any(is_default);
         self.pod_default_v6 = pod.rtnl.routes(libc::AF_INET6)?.iter().any(is_default);
-        if sysctls.is_empty() {
+        Ok(())
+    }
+
+    /// Reads these sysctls of the pod.
+    pub fn read_sysctls(&mut self, world: &mut World, paths: Vec<Vec<String>>) -> Result<()> {
+        if paths.is_empty() {
             return Ok(());
         }
-        self.pod_sysctls = pod.netns.visit(|| {
-            let proc = ProcSys::open()?;
-            sysctls.into_iter().map(|path| Ok((path.clone(), proc.read(&path)?))).collect()
+        self.pod_sysctls = world.sysctls(Side::Pod, |proc| {
+            paths.into_iter().map(|path| Ok((path.clone(), proc.read(&path)?))).collect()
         })?;
         Ok(())
     }

@@ -212,22 +212,25 @@ pub(super) fn announce(world: &mut World, step: &Step) -> Result<()> {
 /// How long the kernel may take until it lets a pair or a bridge's port carry frames. From Linux 6.8
 /// on the question itself makes it do so; before, it does as soon as it comes to it. With
 /// the spanning tree protocol it takes half a minute, for which nobody waits.
-const PORT_TRIES: u32 = 100;
+const CARRIER_TRIES: u32 = 100;
+
+/// Asks until a link carries frames.
+fn wait(mut carries: impl FnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..CARRIER_TRIES {
+        if carries()? {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
 
 /// Waits until the host's end of a pair that is no bridge's port carries frames: it went up
 /// before the pod's, and what it sends is lost until the kernel has seen to its carrier. Then
 /// the pod's first question for its gateway would have no answer, and the next comes a second
 /// later.
 pub(super) fn wait_for_pair(host: &mut Rtnl, outer: &str) -> Result<()> {
-    for _ in 0..PORT_TRIES {
-        match host.link(outer)? {
-            Some(end) if !end.operates => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            _ => break,
-        }
-    }
-    Ok(())
+    wait(|| Ok(host.link(outer)?.is_none_or(|end| end.operates)))
 }
 
 /// Waits until a bridge passes on what comes from the pod: else the frames would be lost,
@@ -236,16 +239,11 @@ pub(super) fn wait_for_pair(host: &mut Rtnl, outer: &str) -> Result<()> {
 /// The bridge is asked for, too: with its first port it gets a carrier, and sends nothing
 /// of the host's own before the kernel has seen to that, which can be a second later.
 fn wait_for_port(host: &mut Rtnl, outer: u32) -> Result<()> {
-    for _ in 0..PORT_TRIES {
-        let Some(port) = host.link_at(outer)? else { break };
-        match port.forwards {
-            Some(false) => std::thread::sleep(Duration::from_millis(1)),
-            Some(true) => {
-                port.master.map(|bridge| host.link_at(bridge)).transpose()?;
-                break;
-            }
-            None => break,
+    wait(|| {
+        let Some(port) = host.link_at(outer)? else { return Ok(true) };
+        if let (Some(true), Some(bridge)) = (port.forwards, port.master) {
+            host.link_at(bridge)?;
         }
-    }
-    Ok(())
+        Ok(port.forwards != Some(false))
+    })
 }

@@ -131,11 +131,10 @@ impl World {
         match side {
             Side::Host => job(&ProcSys::open()?),
             Side::Pod => {
-                let proc = match self.proc.take() {
+                let proc = match &mut self.proc {
                     Some(proc) => proc,
-                    None => ProcSys::apart()?,
+                    none => none.insert(ProcSys::apart()?),
                 };
-                let proc = self.proc.insert(proc);
                 self.pod.as_mut().ok_or_else(gone)?.netns.visit(|| job(proc))
             }
         }

@@ -166,11 +166,7 @@ pub(super) fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> 
     facts.pins = context.roots.pins();
     let has_vrf = wanted.network.plugins.iter().any(|plugin| matches!(plugin, Plugin::Vrf(_)));
     if let Some(pod) = &mut world.pod {
-        let mut paths: Vec<_> = sysctls.iter().map(|setting| setting.path.clone()).collect();
-        if has_vrf {
-            paths.push(vrf::keeps_addresses(&wanted.ifname));
-        }
-        facts.read_pod(pod, paths)?;
+        facts.read_pod(pod)?;
         if let Some(conf) = wanted.network.interface() {
             facts.read_links(conf, &mut world.host, pod, &world.mark.shared())?;
         }
@@ -181,6 +177,9 @@ pub(super) fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> 
         if !wanted.makes_interface() {
             facts.read_pod_link(pod, &wanted.ifname)?;
         }
+        let set = sysctls.iter().map(|setting| setting.path.clone());
+        let kept = has_vrf.then(|| vrf::keeps_addresses(&wanted.ifname));
+        facts.read_sysctls(world, set.chain(kept).collect())?;
     }
     let request = Request {
         network: wanted.network.clone(),
