@@ -47,9 +47,9 @@ build  ensure  pod    link lo up
 build  own     pod    link eth0 up
 build  own     pod    route default via 10.89.0.1 dev eth0
 build  borrow  pod    sysctl net.ipv4.tcp_keepalive_time=77
-build  ensure  pod    neighbours of eth0 told of it
 open   own     host   masquerade of 10.89.0.2
 open   own     host   port 0.0.0.0:8080/tcp to 10.89.0.2:80
+open   ensure  pod    neighbours of eth0 told of it
 ";
 
 const DUAL: &str = "\
@@ -75,11 +75,11 @@ build  ensure  pod    link lo up
 build  own     pod    link net1 up
 build  own     pod    route default via 10.90.0.1 dev net1
 build  own     pod    route default via fd70:6f64:6b65:1::1 dev net1
-build  ensure  pod    neighbours of net1 told of it
 open   own     host   masquerade of 10.90.0.9
 open   own     host   masquerade of fd70:6f64:6b65:1::2
 open   own     host   port [::]:8080/tcp to [fd70:6f64:6b65:1::2]:80
 open   own     host   port 198.18.0.1:8080/udp to 10.90.0.9:53
+open   ensure  pod    neighbours of net1 told of it
 ";
 
 #[test]

@@ -32,7 +32,7 @@ fn from_explain_to_del() {
                 build own pod address 10.5.0.3/24 dev eth0
                 build own pod address fd05::3/64 dev eth0
                 build own pod route default via 10.5.0.1 dev eth0
-                build ensure pod neighbours of eth0 told of it",
+                open ensure pod neighbours of eth0 told of it",
             ..Life::default()
         }
         .run();

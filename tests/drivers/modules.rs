@@ -29,7 +29,7 @@ fn vm_ipvlan_from_explain_to_del() {
                 build own pod address 10.5.0.3/24 dev eth0
                 build own pod address fd05::3/64 dev eth0
                 build own pod route default via 10.5.0.1 dev eth0
-                build ensure pod neighbours of eth0 told of it",
+                open ensure pod neighbours of eth0 told of it",
             kinds: OWN,
             ..Life::default()
         }
@@ -57,7 +57,7 @@ fn vm_vlan_from_explain_to_del() {
                 build own pod address 10.5.0.3/24 dev eth0
                 build own pod address fd05::3/64 dev eth0
                 build own pod route default via 10.5.0.1 dev eth0
-                build ensure pod neighbours of eth0 told of it",
+                open ensure pod neighbours of eth0 told of it",
             kinds: OWN,
         }
         .run();
@@ -125,9 +125,9 @@ fn vm_bridge_with_vlans() {
                 build ensure pod link lo up
                 build own pod link eth0 up
                 build own pod route default via 10.5.0.1 dev eth0
-                build ensure pod neighbours of eth0 told of it
                 open own host masquerade of 10.5.0.3
-                open own host masquerade of fd05::3",
+                open own host masquerade of fd05::3
+                open ensure pod neighbours of eth0 told of it",
             kinds: OWN,
             ..Life::default()
         }
@@ -155,7 +155,7 @@ fn vm_bridge_with_a_trunk() {
                 build own pod address 10.5.0.3/24 dev eth0
                 build ensure pod link lo up
                 build own pod link eth0 up
-                build ensure pod neighbours of eth0 told of it",
+                open ensure pod neighbours of eth0 told of it",
             kinds: &["vlans"],
             ..Life::default()
         }
@@ -186,7 +186,7 @@ fn vm_vrf() {
                 build own pod address 10.5.0.3/24 dev eth0
                 build own pod address fd05::3/64 dev eth0
                 build own pod route default via 10.5.0.1 dev eth0 table 77
-                build ensure pod neighbours of eth0 told of it",
+                open ensure pod neighbours of eth0 told of it",
             kinds: OWN,
             ..Life::default()
         }
@@ -215,7 +215,7 @@ fn vm_on_a_vlan_that_is_made_on_demand() {
                 build own pod address 10.5.0.3/24 dev eth0
                 build own pod address fd05::3/64 dev eth0
                 build own pod route default via 10.5.0.1 dev eth0
-                build ensure pod neighbours of eth0 told of it",
+                open ensure pod neighbours of eth0 told of it",
             kinds: OWN,
             ..Life::default()
         }
@@ -250,7 +250,7 @@ fn vm_on_a_vlan_of_a_bond_that_are_made_on_demand() {
                 build own pod address 10.5.0.3/24 dev eth0
                 build own pod address fd05::3/64 dev eth0
                 build own pod route default via 10.5.0.1 dev eth0
-                build ensure pod neighbours of eth0 told of it",
+                open ensure pod neighbours of eth0 told of it",
             kinds: OWN,
             ..Life::default()
         }

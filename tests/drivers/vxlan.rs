@@ -57,9 +57,9 @@ fn from_explain_to_del() {
                 build own pod link eth0 up
                 build own pod route default via 10.42.0.1 dev eth0
                 build own pod route default via fd42::1 dev eth0
-                build ensure pod neighbours of eth0 told of it
                 open own host masquerade of 10.42.0.3
-                open own host masquerade of fd42::3",
+                open own host masquerade of fd42::3
+                open ensure pod neighbours of eth0 told of it",
             ..Life::default()
         }
         .run();

@@ -56,12 +56,12 @@ fn bridge_with_ports_and_settings() {
                 build own pod link eth0 allmulticast 1
                 build own pod link eth0 txqueuelen 77
                 build borrow pod sysctl net.core.somaxconn=77
-                build ensure pod neighbours of eth0 told of it
                 open own host masquerade of 10.5.0.3
                 open own host masquerade of fd05::3
                 open own host port 0.0.0.0:8080/tcp to 10.5.0.3:80
                 open own host port [::]:8080/tcp to [fd05::3]:80
-                open own host port 198.18.0.1:53/udp to 10.5.0.3:53",
+                open own host port 198.18.0.1:53/udp to 10.5.0.3:53
+                open ensure pod neighbours of eth0 told of it",
             ..Life::default()
         }
         .run();
@@ -97,9 +97,9 @@ fn bridge_with_a_guard() {
                 build ensure pod link lo up
                 build own pod link eth0 up
                 build own pod route default via 10.5.0.1 dev eth0
-                build ensure pod neighbours of eth0 told of it
                 open own host masquerade of 10.5.0.3
-                open own host masquerade of fd05::3",
+                open own host masquerade of fd05::3
+                open ensure pod neighbours of eth0 told of it",
             ..Life::default()
         }
         .run();
@@ -140,7 +140,6 @@ fn bridge_behind_a_firewall() {
                 build ensure pod link lo up
                 build own pod link eth0 up
                 build own pod route default via 10.5.0.1 dev eth0
-                build ensure pod neighbours of eth0 told of it
                 open own host masquerade of 10.5.0.3
                 open own host masquerade of fd05::3
                 open own host port 0.0.0.0:8080/tcp to 10.5.0.3:80 (terms4-9806f60b)
@@ -148,7 +147,8 @@ fn bridge_behind_a_firewall() {
                 open own host port [::]:8080/tcp to [fd05::3]:80
                 open own host masquerade of all to [fd05::3]:80/tcp
                 open own host accepts of 10.5.0.3 in iptables' FORWARD
-                open own host accepts of fd05::3 in ip6tables' FORWARD",
+                open own host accepts of fd05::3 in ip6tables' FORWARD
+                open ensure pod neighbours of eth0 told of it",
             ..Life::default()
         }
         .run();
@@ -223,7 +223,7 @@ fn routes_with_attributes() {
                 build own pod route 10.67.0.0/16 via 10.5.0.1 dev eth0 table 77
                 build own pod route 10.68.0.0/16 dev eth0
                 build own pod route fd66::/64 via fd05::1 dev eth0
-                build ensure pod neighbours of eth0 told of it",
+                open ensure pod neighbours of eth0 told of it",
             ..Life::default()
         }
         .run();
@@ -272,7 +272,7 @@ fn host_device_with_settings() {
                 build borrow pod link eth0 allmulticast 1
                 build borrow pod link eth0 txqueuelen 77
                 build borrow pod sysctl net.core.somaxconn=77
-                build ensure pod neighbours of eth0 told of it",
+                open ensure pod neighbours of eth0 told of it",
             ..Life::default()
         }
         .run();
@@ -326,7 +326,7 @@ fn vxlan_that_learns_over_ipv6() {
                 build own pod address 10.42.0.3/24 dev eth0
                 build ensure pod link lo up
                 build own pod link eth0 up
-                build ensure pod neighbours of eth0 told of it",
+                open ensure pod neighbours of eth0 told of it",
             ..Life::default()
         }
         .run();

@@ -103,7 +103,7 @@ fn announced(plan: Plan, request: &Request, leases: &Leases) -> Plan {
     let addresses: Vec<_> = leases.addrs.iter().map(|a| a.address.addr()).collect();
     let link = request.ifname.clone();
     plan.when(!addresses.is_empty(), |plan| {
-        plan.ensure(Side::Pod, Object::Announced { link, addresses })
+        plan.at_last(Side::Pod, Object::Announced { link, addresses })
     })
 }
 

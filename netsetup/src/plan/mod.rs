@@ -166,6 +166,11 @@ impl Plan {
         self.step(Phase::Build, Hold::Ensure, at, what)
     }
 
+    /// Adds something that is done when all is there, and leaves nothing.
+    pub fn at_last(self, at: Side, what: Object) -> Plan {
+        self.step(Phase::Open, Hold::Ensure, at, what)
+    }
+
     /// Adds something whose earlier value is put back.
     pub fn borrow(self, at: Side, what: Object, before: String) -> Plan {
         self.step(Phase::Build, Hold::Borrow { before }, at, what)
