@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use podkeel_wire::rt;
 
 pub use self::links::{BondFacts, DeviceFacts, ParentFacts, TunnelFacts};
-use crate::conf::{self, Network, Plugin};
+use crate::conf::{self, Bridge, Network, Plugin};
 use crate::error::Result;
 use crate::ipam::Leases;
 use crate::kernel::ruleset::Marking;
@@ -261,6 +261,24 @@ impl Facts {
         let Some(link) = host.link_at(index)? else { return Ok(()) };
         let foreign = link.switches.route_localnet == Some(1);
         self.localnet = Some(Localnet { link: link.name, foreign });
+        Ok(())
+    }
+
+    /// The same of a pod that is still to be attached: by the network's bridge, or by its own
+    /// end of a pair.
+    pub fn expect_localnet(
+        &mut self,
+        network: &Network,
+        mark: &Mark,
+        host: &mut Rtnl,
+    ) -> Result<()> {
+        if !network.forwards() {
+            return Ok(());
+        }
+        let name = network.bridge().map_or_else(|| mark.veth(), Bridge::gateway_link);
+        let there = host.link(&name)?;
+        let foreign = there.is_some_and(|link| link.switches.route_localnet == Some(1));
+        self.localnet = Some(Localnet { link: name, foreign });
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Whether a socket of the host's own has a port that is to be published: its
 //! service would silently get no more connections from outside. One that listens on
-//! loopback alone never had any, and keeps what it has: loopback isn't translated.
+//! loopback alone never had any, and keeps what it has: loopback isn't translated, unless a port
+//! is published there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -36,7 +37,8 @@ fn probe(proto: Proto, addr: SocketAddr) -> Result<()> {
         return Ok(());
     }
     let sockets = sockets(proto, addr.port());
-    if !sockets.is_empty() && sockets.iter().all(|s| s.loopback) {
+    let apart = !addr.ip().is_loopback();
+    if apart && !sockets.is_empty() && sockets.iter().all(|s| s.loopback) {
         return Ok(());
     }
     let who = holder(&sockets).unwrap_or_else(|| "a process".into());

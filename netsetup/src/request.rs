@@ -39,6 +39,13 @@ pub struct Publish {
     pub container_port: u16,
 }
 
+impl Publish {
+    /// Whether it is for programs on the host alone.
+    pub fn is_loopbacks(&self) -> bool {
+        self.host_ip.is_some_and(|ip| ip.is_loopback())
+    }
+}
+
 /// A link-layer address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

@@ -13,6 +13,7 @@ mod bed;
 mod calls;
 mod check;
 mod knock;
+mod localhost;
 mod packets;
 mod ports;
 mod router;

@@ -53,10 +53,11 @@ fn publish(
     let (proto, host_port) = (port.proto, port.host_port);
     // 0.0.0.0 and :: say the family, and then mean all of its addresses.
     let host_ip = port.host_ip.filter(|host| !host.is_unspecified());
-    let loopback = host_ip.is_some_and(|ip| ip.is_loopback());
-    // Loopback stays the host's own, unless a runtime asks for it as the reference does.
-    let localnet =
-        facts.localnet.as_ref().filter(|_| request.as_plugin && conf.snat && ip.is_ipv4());
+    let loopback = port.is_loopbacks();
+    // Loopback stays the host's own, unless it is named; a runtime asks for it as the reference
+    // does, with every port.
+    let asked = conf.snat && ip.is_ipv4() && (request.as_plugin || loopback);
+    let localnet = facts.localnet.as_ref().filter(|_| asked);
     if loopback && localnet.is_none() {
         return Err(no_loopback(request, port, ip));
     }
@@ -68,8 +69,10 @@ fn publish(
     let plan = match localnet.filter(|_| host_ip.is_none() || loopback) {
         Some(localnet) => {
             let object = Object::Localnet { link: localnet.link.clone() };
+            let own = localnet.link == request.mark.veth();
             let plan = match localnet.foreign {
                 true => plan.ensure(Side::Host, object),
+                false if own => plan.own(Phase::Build, Side::Host, object),
                 false => plan.share(Phase::Build, object),
             };
             match loopback {
@@ -128,10 +131,9 @@ fn senders(conf: &Portmap, lease: &Assigned) -> Vec<IpNet> {
 
 fn no_loopback(request: &Request, port: &Publish, ip: IpAddr) -> Error {
     let what = format!("publish port {port} on network {}", request.network.name);
-    let why = match (ip.is_ipv6(), request.as_plugin) {
-        (true, _) => "the kernel can't lead ::1 anywhere else",
-        (_, true) => "its portmap has snat turned off, or the host has no route to the pod",
-        (_, false) => "ports of loopback addresses are not built yet",
+    let why = match ip.is_ipv6() {
+        true => "the kernel can't lead ::1 anywhere else",
+        false => "its portmap has snat turned off, or the host has no route to the pod",
     };
     Error::new(Kind::Unsupported, what, why)
 }

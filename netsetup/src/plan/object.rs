@@ -358,6 +358,7 @@ impl Object {
             | Object::Member { link, .. }
             | Object::Neigh { link, .. }
             | Object::Announced { link, .. }
+            | Object::Localnet { link }
             | Object::LinkAttr { link, .. } => Some(link),
             // net.ipv4.conf.eth0.forwarding
             Object::Sysctl { path, .. } if path.len() == 5 && path[2] == "conf" => Some(&path[3]),

@@ -16,6 +16,7 @@ use crate::meta::vrf;
 use crate::names::Mark;
 use crate::plan::{Object, Part, Plan, Pod, Side, Stopped, World, apply};
 use crate::record::{Attachment, State, boot_id, kept};
+use crate::request::Publish;
 use crate::result::{CniResult, of_plan::of_plan};
 
 /// What `add` did.
@@ -153,6 +154,10 @@ pub(super) fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> 
     if wanted.part.is_none() {
         facts.read_reach(&wanted.network, &mut world.host)?;
         tell_ours(context, &mut facts, wanted)?;
+        if wanted.wishes.ports.iter().any(Publish::is_loopbacks) {
+            facts.expect_localnet(&wanted.network, &world.mark, &mut world.host)?;
+            tell_localnet(context, &mut facts)?;
+        }
     } else if !wanted.wishes.ports.is_empty() {
         facts.read_localnet(&leases, &mut world.host)?;
         tell_localnet(context, &mut facts)?;
