@@ -277,14 +277,14 @@ fn vm_ipvlan() {
 }
 
 #[test]
-#[ignore = "needs vlan: tests/vm runs it on Linux 6.12"]
-fn vm_vlan() {
+#[ignore = "needs vlan: tests/vm runs it on Linux 5.10"]
+fn vm_plain_vlan() {
     let plugin = r#""type": "vlan", "master": "card0", "vlanId": 7"#;
     Driver { label: "vlan", plugin, ..Driver::KERNELS }.add_and_del_in_vm();
 }
 
 #[test]
-#[ignore = "needs dummy: tests/vm runs it on Linux 6.12"]
+#[ignore = "needs dummy: tests/vm runs it on Linux 5.10"]
 fn vm_dummy() {
     let plugin = r#""type": "dummy""#;
     Driver { label: "dummy", host: "true", plugin, ..Driver::KERNELS }.add_and_del_in_vm();

@@ -100,7 +100,7 @@ fn vlan_of_a_bond(bond: &serde_json::Value, before: &Dump, all: &[Ns]) {
 
 /// Each mode that there is, as the kernel has it.
 #[test]
-#[ignore = "needs bond: tests/vm runs it on Linux 5.10 and 6.12"]
+#[ignore = "needs bond: tests/vm runs it on Linux 6.12"]
 fn vm_every_mode_of_a_bond() {
     world(Kind::User, || {
         needs("bond");

@@ -346,19 +346,19 @@ fn what_every_kernel_has() {
 }
 
 #[test]
-#[ignore = "needs ipvlan, vlan and dummy: tests/vm runs it on Linux 5.10 and 6.12"]
+#[ignore = "needs ipvlan, vlan and dummy: tests/vm runs it on Linux 6.12"]
 fn vm_what_comes_as_modules() {
     each(&["ipvlan", "vlan", "dummy"], &by_module());
 }
 
 #[test]
-#[ignore = "needs vlan and bond: tests/vm runs it on Linux 5.10 and 6.12"]
+#[ignore = "needs vlan and bond: tests/vm runs it on Linux 6.12"]
 fn vm_on_what_is_made_on_demand() {
     each(&["vlan", "bond"], &on_demand());
 }
 
 #[test]
-#[ignore = "needs vrf: tests/vm runs it on Linux 5.10 and 6.12"]
+#[ignore = "needs vrf: tests/vm runs it on Linux 6.12"]
 fn vm_in_a_routing_domain() {
     each(&["vrf"], &in_blue());
 }

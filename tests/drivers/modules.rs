@@ -12,7 +12,7 @@ use super::whole::bridge;
 const OWN: &[&str] = &["device", "member", "vlans", "own-vlan", "up", "route"];
 
 #[test]
-#[ignore = "needs ipvlan: tests/vm runs it on Linux 5.10 and 6.12"]
+#[ignore = "needs ipvlan: tests/vm runs it on Linux 5.10"]
 fn vm_ipvlan_from_explain_to_del() {
     world(Kind::User, || {
         needs("ipvlan");
@@ -38,7 +38,7 @@ fn vm_ipvlan_from_explain_to_del() {
 }
 
 #[test]
-#[ignore = "needs vlan: tests/vm runs it on Linux 5.10 and 6.12"]
+#[ignore = "needs vlan: tests/vm runs it on Linux 5.10"]
 fn vm_vlan_from_explain_to_del() {
     world(Kind::User, || {
         needs("vlan");
@@ -68,7 +68,7 @@ fn vm_vlan_from_explain_to_del() {
 }
 
 #[test]
-#[ignore = "needs dummy: tests/vm runs it on Linux 5.10 and 6.12"]
+#[ignore = "needs dummy: tests/vm runs it on Linux 5.10"]
 fn vm_dummy_from_explain_to_del() {
     world(Kind::User, || {
         needs("dummy");

@@ -261,7 +261,7 @@ fn a_duplicate_on_the_ethernet_is_found_where_it_is_asked_for() {
 }
 
 #[test]
-#[ignore = "needs vlan and ipvlan: tests/vm runs it on Linux 6.12"]
+#[ignore = "needs vlan and ipvlan: tests/vm runs it on Linux 5.10 and 6.12"]
 fn vm_a_duplicate_on_the_ethernet_is_found_where_it_is_asked_for() {
     world(Kind::User, || {
         needs("ipvlan");

@@ -152,7 +152,7 @@ fn every_driver_is_a_hooks_network() {
 }
 
 #[test]
-#[ignore = "needs vlan, ipvlan, dummy and vrf: tests/vm runs it on Linux 5.10 and 6.12"]
+#[ignore = "needs vlan, ipvlan, dummy and vrf: tests/vm runs it on Linux 6.12"]
 fn vm_drivers_that_come_as_modules_are_a_hooks_networks() {
     for engine in ENGINES {
         world(Kind::Root, || {
