@@ -15,6 +15,12 @@ pub(super) fn all() -> Vec<Case> {
 /// Each verb once: that a second DEL finds nothing shows in one case of a kind.
 const ONCE: &[&str] = &["ADD", "CHECK", "DEL"];
 
+/// The host's part in the VLAN has another gateway's address.
+const OTHER_GATEWAY: &str = "ip link add br-cni type bridge vlan_filtering 1
+    ip link set br-cni up; bridge vlan add dev br-cni vid 100 self
+    ip link add br-cni.100 link br-cni type vlan id 100
+    ip link set br-cni.100 up; ip addr add 10.99.0.1/24 dev br-cni.100";
+
 fn bridge() -> Vec<Case> {
     let of = |version: &str, more: Value, label: &str| {
         Case::new(br(version, with(json!({"vlan": 100}), more)), label)
@@ -26,9 +32,16 @@ fn bridge() -> Vec<Case> {
         do bridge vlan del dev $port vid 100; done";
     vec![
         gateway("0.4.0", json!({"ipMasq": true, "ipam": dual()}), "vlan, isGateway, masq, dual"),
+        gateway("0.2.0", json!({}), "vlan, isGateway, two pods").verbs(&["ADD", "DEL"]).second(),
         gateway("1.0.0", json!({"macspoofchk": true}), "vlan, isGateway, macspoofchk, netns lost")
             .verbs(ONCE)
             .lost(),
+        gateway("1.0.0", json!({"forceAddress": true}), "vlan, isGateway, forceAddress")
+            .given(OTHER_GATEWAY)
+            .verbs(&["ADD"]),
+        gateway("1.0.0", json!({}), "bad: vlan, isGateway, another address")
+            .given(OTHER_GATEWAY)
+            .verbs(&["ADD"]),
         gateway("1.0.0", json!({"ipam": {}}), "vlan, isGateway, no ipam").verbs(ONCE),
         of("0.3.1", json!({"preserveDefaultVlan": false}), "vlan, preserveDefaultVlan off"),
         of("1.0.0", json!({}), "vlan, bridge is there")
@@ -55,7 +68,7 @@ fn ipvlan() -> Vec<Case> {
     let tuning = json!({"sysctl": {"net.core.somaxconn": "77"}, "prevResult": prev});
     let chained = of("1.0.0", json!({"master": null, "ipam": {}}), "behind tuning").verbs(ONCE);
     vec![
-        of("1.0.0", json!({"mode": "l3", "mtu": 1400, "ipam": dual()}), "mode l3, mtu, dual"),
+        of("0.2.0", json!({"mode": "l3", "mtu": 1400, "ipam": dual()}), "mode l3, mtu, dual"),
         of("0.4.0", json!({"mode": "l3s", "master": null}), "mode l3s, default master, netns lost")
             .verbs(ONCE)
             .lost(),
@@ -73,12 +86,12 @@ fn vlan() -> Vec<Case> {
         Case::new(on_up0(version, "vlan", with(json!({"vlanId": 100}), more)), label)
     };
     vec![
-        of("0.3.1", json!({"ipam": dual(), "mtu": 1400}), "mtu, dual"),
+        of("0.1.0", json!({"ipam": dual(), "mtu": 1400}), "mtu, dual"),
         of("1.0.0", json!({}), "a neighbour behind the tag, netns lost")
             .given(TAGGED)
             .verbs(ONCE)
             .lost(),
-        of("0.4.0", json!({}), "bad: the tag is taken")
+        of("0.3.1", json!({}), "bad: the tag is taken")
             .given("ip link add up0.100 link up0 type vlan id 100")
             .verbs(&["ADD"]),
     ]
