@@ -21,7 +21,7 @@ pub fn links(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Plan {
     // A pod must not be able to give the host a route by router advertisement
     // (CVE-2020-13401). Somebody else's bridge is left as it is.
     let guard = has_ipv6(facts, mtu(request, conf, facts)) && there.is_none_or(|b| b.ours);
-    let stays = there.filter(|_| request.as_plugin);
+    let stays = there.filter(|_| request.bridge_stays);
     let promisc =
         Object::LinkAttr { link: conf.bridge.clone(), attr: LinkAttr::Promisc, value: "1".into() };
     let plan = common(request, Plan::new(), Object::Bridge(bridge(request, conf, facts)))
@@ -62,7 +62,7 @@ fn gateway(plan: Plan, conf: &conf::Bridge, id: u16, guard: bool) -> Plan {
 
 /// What pods share: it goes with the last of them, unless the reference would leave it.
 fn common(request: &Request, plan: Plan, what: Object) -> Plan {
-    match request.as_plugin {
+    match request.bridge_stays {
         true => plan.ensure(Side::Host, what),
         false => plan.share(Phase::Build, what),
     }
@@ -70,7 +70,7 @@ fn common(request: &Request, plan: Plan, what: Object) -> Plan {
 
 /// Bytes that bridge and veth take; `None` = what the kernel gives them.
 fn mtu(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Option<u32> {
-    match request.as_plugin {
+    match request.bridge_stays {
         true => conf.mtu,
         false => conf.mtu.or(facts.bridge.as_ref().map(|b| b.mtu)).or(facts.uplink_mtu),
     }
@@ -80,7 +80,7 @@ fn bridge(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Bridge {
     let name = conf.bridge.clone();
     let vlan_filtering = !conf.vlans.is_empty();
     // What is there already keeps what it has.
-    match facts.bridge.as_ref().filter(|b| request.as_plugin || !b.ours) {
+    match facts.bridge.as_ref().filter(|b| request.bridge_stays || !b.ours) {
         Some(BridgeFacts { mac: Some(mac), .. }) => {
             let mac = kept_mac(request, conf, facts).unwrap_or(*mac);
             Bridge { name, mac, mtu: None, promisc: false, vlan_filtering }
@@ -98,7 +98,7 @@ fn bridge(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Bridge {
 /// The link-layer address that somebody else's bridge is to keep as a gateway, for pods
 /// remember it. Without a port it may have none; then it gets what ours would have.
 fn kept_mac(request: &Request, conf: &conf::Bridge, facts: &Facts) -> Option<Mac> {
-    let keeps = request.as_plugin && conf.is_gateway;
+    let keeps = request.bridge_stays && conf.is_gateway;
     let others = facts.bridge.as_ref().filter(|bridge| keeps && !bridge.ours)?;
     let mac = others.mac.filter(|mac| *mac != Mac([0; 6]));
     Some(mac.unwrap_or_else(|| names::bridge_mac(&conf.bridge, &facts.machine)))
@@ -136,7 +136,7 @@ pub fn addresses(
     let gateways = gateways(request, conf, facts, leases)?;
     let forwards = conf.is_gateway && !leases.addrs.is_empty();
     let plan = Plan::new().each(gateways, |plan, address| {
-        let gone = in_the_way(conf, facts, &address).filter(|_| request.as_plugin);
+        let gone = in_the_way(conf, facts, &address).filter(|_| request.bridge_stays);
         let plan = plan.each(gone, |plan, address| {
             plan.ensure(Side::Host, Object::NoAddr { link: conf.gateway_link(), address })
         });
@@ -196,7 +196,7 @@ fn gateways(
             )
             .hint("choose another bridge or subnet, or set forceAddress"));
         }
-        if !there.contains(&address) && !request.as_plugin {
+        if !there.contains(&address) && !request.bridge_stays {
             no_clash(conf, facts, address)?;
         }
         wanted.push(address);

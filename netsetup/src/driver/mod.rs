@@ -44,10 +44,12 @@ pub struct Request {
     /// Whether routes to everywhere (a default route) may be set: of several
     /// networks of one pod the first has it.
     pub default_route: bool,
-    /// A runtime calls CNI plugins one by one. Then the bridge stays behind the last
-    /// pod with all that was given to it, and what the host reaches already is the
-    /// list's author's business, as with the reference plugins.
+    /// A runtime calls CNI plugins one by one, with the reference's rules where they aren't ours.
     pub as_plugin: bool,
+    /// A bridge is taken as it is found and stays behind the last pod with all that was given to
+    /// it, and what the host reaches already is the list's author's business, as with the
+    /// reference's plugin.
+    pub bridge_stays: bool,
     /// By which the attachment's objects are known.
     pub mark: Mark,
 }

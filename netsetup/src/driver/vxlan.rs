@@ -39,7 +39,7 @@ pub(super) fn plan(
     };
     let bridge = Bridge { mtu: Some(mtu(conf, tunnel)?), ..conf.bridge.clone() };
     // No reference leaves one: the bridge goes with the tunnel, whoever calls.
-    let request = &Request { as_plugin: false, ..request.clone() };
+    let request = &Request { bridge_stays: false, ..request.clone() };
     let link = || conf.device.clone();
     let deaf = conf_sysctl("ipv6", &conf.device, "accept_ra", "0");
     let plan = Plan::new()

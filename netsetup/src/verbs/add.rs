@@ -194,6 +194,7 @@ pub(super) fn prepare(context: &Context, wanted: &Wanted, world: &mut World) -> 
         sysctls,
         default_route: wanted.default_route,
         as_plugin: wanted.part.is_some(),
+        bridge_stays: wanted.part.is_some(),
         mark: world.mark.clone(),
     };
     let plan = driver::plan(&request, &facts, &leases)?;
