@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::bed::{DUAL, add, families, netsetup, network, records, refused, run};
 use super::common::dump::{assert_same_world, dump};
-use super::common::{Kind, dirs, neighbour, ns_add, sh, sh_any, sh_out, world};
+use super::common::flatten::text;
+use super::common::{Kind, dirs, neighbour, ns_add, sh, sh_any, sh_json, sh_out, world};
 
 /// What check must name: where, object, state.
 type Named = (&'static str, &'static str, &'static str);
@@ -146,7 +147,7 @@ fn wrong(format: &str) -> Vec<[String; 3]> {
 
 /// One change: found in both formats, then del, and the world is as it was.
 fn change(command: &str, expected: &[Named]) {
-    let veth = sh_out("ip -j link show master podkeel-dual | jq -r '.[0].ifname'");
+    let veth = text(&sh_json("ip -j link show master podkeel-dual")[0]["ifname"]);
     let with_names = |text: &str| {
         text.replace("VETH", &veth).replace("LEASES", dirs().leases.to_str().expect("UTF-8"))
     };

@@ -56,8 +56,8 @@ fn a_pod_goes_out_as_its_host() {
 /// What arrives at port 5000 of `b` when `a` sends to `to`, and from whom.
 fn hear(a: &Pod, b: &Pod, any: IpAddr, to: IpAddr) -> IpAddr {
     let index = |pod: &Pod| -> u32 {
-        let text = pod.ns.sh_out("ip -j link show dev eth0 | jq '.[0].ifindex'");
-        text.parse().expect("an index")
+        let index = pod.ns.sh_json("ip -j link show dev eth0")[0]["ifindex"].take();
+        serde_json::from_value(index).expect("an index")
     };
     let scope = index(b);
     let listener = in_netns(&b.ns, || {

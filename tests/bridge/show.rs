@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::bed::{add, bed, netsetup, pod, run};
 use super::common::dump::{assert_same_world, dump};
-use super::common::{Kind, dirs, neighbour, ns_add, sh, sh_out, world};
+use super::common::{Kind, dirs, neighbour, ns_add, sh, sh_json, sh_out, world};
 
 /// A text without what is random in it: names of veth ends, MAC addresses.
 fn normal(text: &str) -> String {
@@ -196,7 +196,7 @@ fn the_map_shows_what_is_there() {
         let c = &value["links"]["podkeel0"]["pods"][1];
         assert_eq!((&c["container"], &c["mac"]), (&json!("c"), &json!("02:00:00:00:00:07")));
         let veth = c["outer"].as_str().expect("a name");
-        assert_eq!(sh_out(&format!("ip -j link show {veth} | jq -r '.[0].master'")), "podkeel0");
+        assert_eq!(sh_json(&format!("ip -j link show {veth}"))[0]["master"], "podkeel0");
         sh(&format!("ip link set {veth} down"));
         let inode = |name: &str| sh_out(&format!("stat -Lc %i /run/netns/{name}"));
         let before = dump(&[]);

@@ -2,7 +2,8 @@
 
 use super::bed::{CUSTOM, DUAL, add, addresses, netsetup, network, on_bridge};
 use super::common::dump::{Dump, assert_same_world, differences, dump};
-use super::common::{Kind, Ns, dirs, neighbour, ns_add, sh, sh_out, world};
+use super::common::flatten::items;
+use super::common::{Kind, Ns, dirs, neighbour, ns_add, sh, sh_json, sh_out, world};
 
 /// What add turns on and nobody turns off: forwarding, and what the kernel derives
 /// from it (inet_forward_change of net/ipv4/devinet.c).
@@ -170,8 +171,8 @@ fn a_bridge_that_was_there_is_used_and_stays_as_it_was() {
                 assert_eq!(before.get(name), dump.get(name), "{name}");
             }
             assert_eq!(dump.get("a link eth0").expect("eth0")["mtu"], "1450", "the bridge's");
-            let ports = "ip -j link show master br-mine | jq length";
-            assert_eq!(sh_out(ports), "3");
+            let ports = sh_json("ip -j link show master br-mine");
+            assert_eq!(items(&ports).len(), 3, "{ports}");
         });
     });
 }
@@ -221,7 +222,9 @@ fn the_bridge_stays_while_somebody_needs_it() {
         // A port of somebody else's keeps the bridge, too.
         sh("ip link add p0 type veth peer name p1 && ip link set p0 master podkeel0");
         netsetup("del bridge --netns /run/netns/b");
-        assert_eq!(sh_out("ip -j link show master podkeel0 | jq -r '.[].ifname'"), "p0");
+        let ports = sh_json("ip -j link show master podkeel0");
+        let ports: Vec<_> = items(&ports).iter().map(|port| &port["ifname"]).collect();
+        assert_eq!(ports, ["p0"]);
         sh("ip link del p0");
         netsetup("gc");
         assert_eq!(sh_out("ip -br link | awk '{print $1}'"), "lo");

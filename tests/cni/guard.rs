@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::call::{bridge, ours, who, with};
+use super::common::flatten::text;
 use super::common::{Kind, Ns, dirs, ns_add, sh, sh_any, sh_out, world};
 
 #[test]
@@ -20,7 +21,7 @@ fn a_pod_sends_from_its_own_address_only() {
             let ip = result["ips"][0]["address"].as_str().expect("an address").to_owned();
             ips.push(ip.split('/').next().expect("an address").to_owned());
         }
-        let mac = |pod: &Ns| pod.sh_out("ip -j link show eth0 | jq -r .[0].address");
+        let mac = |pod: &Ns| text(&pod.sh_json("ip -j link show eth0")[0]["address"]);
         let rename = |pod: &Ns, mac: &str| pod.sh(&format!("ip link set eth0 address {mac}"));
         let reaches = |pod: &Ns, ip: &str| {
             sh_any(&format!("ip netns exec {} ping -c 1 -W 1 {ip}", pod.name)).status.success()

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::call::{Who, bridge, host_local, ours, who, with};
-use super::common::{Kind, dirs, ns_add, sh, sh_out, world};
+use super::common::{Kind, dirs, ns_add, sh, sh_json, sh_out, world};
 
 fn conf(kind: &str, more: Value) -> Value {
     with(json!({"cniVersion": "1.1.0", "name": "net", "type": kind}), more)
@@ -17,8 +17,7 @@ fn as_the_kernel_has_them(result: &Value, pod: &str) {
         let name = interface["name"].as_str().expect("a name");
         let at =
             if interface.get("sandbox").is_some() { format!("-n {pod}") } else { String::new() };
-        let links: Value =
-            serde_json::from_str(&sh_out(&format!("ip {at} -j link show {name}"))).expect("JSON");
+        let links = sh_json(&format!("ip {at} -j link show {name}"));
         assert_eq!(interface["mtu"], links[0]["mtu"], "{name}: {result}");
         assert_eq!(interface["mac"], links[0]["address"], "{name}: {result}");
     }

@@ -1,4 +1,4 @@
-//! What `ip -j` and `nft -j` print, as objects of a [`Dump`].
+//! What `ip -j` and `nft -j` print, as objects of a [`Dump`], and parts of it as words.
 
 use serde_json::{Map, Value};
 
@@ -149,6 +149,12 @@ pub fn flatten(kind: &str, path: &str, value: &Value, attrs: &mut Attrs) {
             attrs.insert(path.to_owned(), text(other));
         }
     }
+}
+
+/// The kind of a link, and of what it is a port of, of `ip -d -j link`: `veth vrf`.
+pub fn kinds(link: &Value) -> String {
+    let words = ["info_kind", "info_slave_kind"].map(|key| link["linkinfo"][key].as_str());
+    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 pub fn items(list: &Value) -> &[Value] {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use nix::sched::{CloneFlags, setns};
+use serde_json::Value;
 
-use super::{sh, sh_any, told};
+use super::{parsed, sh, sh_any, told};
 
 /// A network namespace of the world, and the name that reports use for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,7 @@ impl Ns {
     }
 
     /// Runs a shell command in it and expects success, as [`sh`] does.
+    #[track_caller]
     pub fn sh(&self, command: &str) -> Output {
         let output = in_netns(self, || sh_any(command));
         assert!(output.status.success(), "in {}: {}", self.name, told(command, &output));
@@ -48,8 +50,15 @@ impl Ns {
     }
 
     /// Runs a shell command in it and returns what it printed, without the last newline.
+    #[track_caller]
     pub fn sh_out(&self, command: &str) -> String {
         String::from_utf8_lossy(&self.sh(command).stdout).trim_end().to_owned()
+    }
+
+    /// Runs a shell command in it and returns the JSON that it printed.
+    #[track_caller]
+    pub fn sh_json(&self, command: &str) -> Value {
+        parsed(command, &self.sh(command))
     }
 
     /// Runs a shell command in it and leaves the judgement to the caller.

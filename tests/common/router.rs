@@ -16,8 +16,8 @@ pub fn advertise(ns: &Ns, link: &str, lifetime: u16) {
     message[0] = ROUTER_ADVERTISEMENT;
     message[4] = 64; // hop limit that hosts are to use
     message[6..8].copy_from_slice(&lifetime.to_be_bytes());
-    let index = ns.sh_out(&format!("ip -j link show dev {link} | jq '.[0].ifindex'"));
-    let index = index.parse().unwrap_or_else(|e| panic!("index of {link}: {index:?}: {e}"));
+    let index = ns.sh_json(&format!("ip -j link show dev {link}"))[0]["ifindex"].take();
+    let index = serde_json::from_value(index).unwrap_or_else(|e| panic!("index of {link}: {e}"));
     let all_nodes = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 0, 0, index);
     in_netns(ns, || {
         let socket = icmp6_socket().expect("a raw ICMPv6 socket");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::bed::{add, host, netsetup, network, pod, refused};
 use super::call::{host_local, ours, who, with};
-use super::common::{Kind, Ns, dirs, ns_del, sh, sh_out, world};
+use super::common::{Kind, Ns, dirs, ns_del, sh, sh_json, sh_out, world};
 
 const KEEPALIVE: &str = "/proc/sys/net/ipv4/tcp_keepalive_time";
 
@@ -46,8 +46,8 @@ fn parts_of_a_chain() {
         }
         plugins.ok("DEL", &pod_of, &list[1]);
         assert_eq!(pod.sh_out(&format!("cat {KEEPALIVE}")), before, "tuning is undone");
-        let mac = pod.sh_out("ip -j link show eth0 | jq -r '.[0].address'");
-        assert_ne!(mac, "02:00:00:00:00:77", "tuning is undone");
+        let mac = &pod.sh_json("ip -j link show eth0")[0]["address"];
+        assert_ne!(*mac, "02:00:00:00:00:77", "tuning is undone");
         plugins.chain("DEL", &pod_of, &list, &result);
 
         let lo = json!({"cniVersion": "1.0.0", "name": "lo", "type": "loopback"});
@@ -100,10 +100,10 @@ fn what_tuning_set_of_a_lent_link() {
             json!({"type": "tuning", "mtu": 1400}),
         ]);
         let result = plugins.chain("ADD", &pod_of, &list, &Value::Null);
-        assert_eq!(sh_out("ip -n pod -j link show eth0 | jq '.[0].mtu'"), "1400");
+        assert_eq!(sh_json("ip -n pod -j link show eth0")[0]["mtu"], 1400);
         plugins.chain("CHECK", &pod_of, &list, &result);
         plugins.chain("DEL", &pod_of, &list, &result);
-        assert_eq!(sh_out("ip -j link show card0 | jq '.[0].mtu'"), "1500");
+        assert_eq!(sh_json("ip -j link show card0")[0]["mtu"], 1500);
     });
 }
 

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 pub(crate) use super::by_hand::{NETSETUP, add, netsetup, refused, run};
 use super::common::dump::{Dump, diff, dump};
-use super::common::{Ns, dirs, ns_add, sh, sh_any, sh_out, told};
+use super::common::flatten::{items, text};
+use super::common::{Ns, dirs, ns_add, sh, sh_any, sh_json, told};
 use super::each::each_object;
 
 /// Lays down network `name` with this one plugin.
@@ -42,6 +43,13 @@ pub(crate) fn plugin(kind: &str, more: Value) -> Value {
     let (Value::Object(keys), Value::Object(more)) = (&mut plugin, more) else { panic!("keys") };
     keys.extend(more);
     plugin
+}
+
+/// Packets that the rules of table `inet seen` have counted, rule by rule.
+pub(crate) fn counted(ns: &Ns) -> Vec<u64> {
+    let list = ns.sh_json("nft -j list table inet seen");
+    let parts = items(&list["nftables"]).iter().flat_map(|entry| items(&entry["rule"]["expr"]));
+    parts.filter_map(|part| part["counter"]["packets"].as_u64()).collect()
 }
 
 /// Fails where the kernel has no links of this kind: with words that say where it has.
@@ -133,8 +141,8 @@ impl Life {
         if let Some(interfaces) = result["interfaces"].as_array() {
             let inner = interfaces.iter().find(|one| one["sandbox"] == "/run/netns/pod");
             let inner = inner.unwrap_or_else(|| panic!("the pod's interface is missing: {result}"));
-            let is = sh_out("ip -n pod -j link show dev eth0 | jq -r '.[0].address'");
-            assert_eq!(inner["mac"], is.as_str(), "{result}");
+            let is = text(&sh_json("ip -n pod -j link show dev eth0")[0]["address"]);
+            assert_eq!(inner["mac"], is, "{result}");
         }
         let said = refused(&format!("add {ATTACH}"), 4);
         assert!(said.contains("it is attached already"), "{said}");

@@ -1,12 +1,13 @@
 //! Bonds below a pod's interface: somebody's own, and those that are made on demand.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::bed::{
     add, host, left, needs, netsetup, network, plugin, pod, reaches, refused, settled,
 };
 use super::common::dump::Dump;
-use super::common::{Kind, Ns, dirs, sh, sh_out, world};
+use super::common::flatten::{items, text};
+use super::common::{Kind, Ns, dirs, sh, sh_json, sh_out, world};
 
 #[test]
 #[ignore = "needs bond: tests/vm runs it on Linux 5.10 and 6.12"]
@@ -48,7 +49,7 @@ fn vm_a_bond_below_is_made_on_demand() {
         add("net --netns /run/netns/pod");
         netsetup("del net --netns /run/netns/pod");
         let before = settled(&all);
-        let text = netsetup("explain net --netns /run/netns/pod");
+        let told = netsetup("explain net --netns /run/netns/pod");
         for line in [
             "share   host   bond bond7 mode active-backup",
             "share   host   link cable1 in bond7",
@@ -56,18 +57,17 @@ fn vm_a_bond_below_is_made_on_demand() {
             "share   host   link bond7 up",
             "own     pod    macvlan eth0 mode bridge on bond7 of the host",
         ] {
-            assert!(text.contains(line), "{line} isn't in\n{text}");
+            assert!(told.contains(line), "{line} isn't in\n{told}");
         }
-        let mac = sh_out("ip -j link show cable1 | jq -r '.[0].address'");
+        let mac = text(&sh_json("ip -j link show cable1")[0]["address"]);
         add("net --netns /run/netns/pod");
         add("net --netns /run/netns/two");
-        let is = "ip -d -j link show bond7 | jq -r '.[0] | [.address, .linkinfo.info_data.mode, \
-            .linkinfo.info_data.miimon] | join(\" \")'";
-        assert_eq!(sh_out(is), format!("{mac} active-backup 100"));
+        assert_eq!(sh_json("ip -j link show bond7")[0]["address"], mac);
+        let is = settings();
+        assert_eq!(json!([is["mode"], is["miimon"]]), json!(["active-backup", 100]));
         assert!(reached(&one, "10.5.0.1") && reached(&two, "fd05::1"));
         // The cable in use is pulled; the other one takes over.
-        let active =
-            sh_out("ip -d -j link show bond7 | jq -r '.[0].linkinfo.info_data.active_slave'");
+        let active = text(&settings()["active_slave"]);
         far.sh(&format!("ip link set port{} down", &active["cable".len()..]));
         assert!(reached(&one, "10.5.0.1"), "{active}: {}", sh_out("ip -d link"));
         far.sh("ip link set port1 up && ip link set port2 up");
@@ -83,13 +83,17 @@ fn vm_a_bond_below_is_made_on_demand() {
     });
 }
 
+/// What the bond has, as its kind.
+fn settings() -> Value {
+    sh_json("ip -d -j link show bond7")[0]["linkinfo"]["info_data"].take()
+}
+
 /// What is ours and nobody's goes with gc, a vlan on a bond, too.
-fn vlan_of_a_bond(bond: &serde_json::Value, before: &Dump, all: &[Ns]) {
+fn vlan_of_a_bond(bond: &Value, before: &Dump, all: &[Ns]) {
     let master = json!({"master": "bond7.100", "bond": bond});
     network("net", &plugin("macvlan", master));
     add("net --netns /run/netns/pod");
-    let lower = "ip -j link show bond7.100 | jq -r '.[0].link'";
-    assert_eq!(sh_out(lower), "bond7");
+    assert_eq!(sh_json("ip -j link show bond7.100")[0]["link"], "bond7");
     netsetup("del net --netns /run/netns/pod");
     assert_eq!(left(before, all), [""; 0]);
     add("net --netns /run/netns/pod");
@@ -122,10 +126,13 @@ fn vm_every_mode_of_a_bond() {
             let bond = json!({"links": ["cable1", "cable2"], "mode": mode, "miimon": miimon});
             network("net", &plugin("macvlan", json!({"master": "bond7", "bond": bond})));
             add("net --netns /run/netns/pod");
-            let is = "ip -d -j link show bond7 | jq -r '.[0].linkinfo.info_data | [.mode, .miimon] | join(\" \")'";
-            assert_eq!(sh_out(is), format!("{mode} {miimon}"));
-            let ports = sh_out("ip -j link show master bond7 | jq -r '.[].ifname' | sort | xargs");
-            assert_eq!(ports, "cable1 cable2", "{mode}");
+            let is = settings();
+            assert_eq!(json!([is["mode"], is["miimon"]]), json!([mode, miimon]));
+            let ports = sh_json("ip -j link show master bond7");
+            let mut ports: Vec<_> =
+                items(&ports).iter().map(|port| text(&port["ifname"])).collect();
+            ports.sort();
+            assert_eq!(ports, ["cable1", "cable2"], "{mode}");
             netsetup("check net --netns /run/netns/pod");
             netsetup("del net --netns /run/netns/pod");
             assert_eq!(sh_out("ip -br link | grep -c bond7 || true"), "0", "{mode}");

@@ -8,6 +8,7 @@ use super::bed::{everywhere, host, needs, plugin, pod, reaches, settled};
 use super::bond::CABLES;
 use super::call::{Plugins, Who, failed, ours, who, with};
 use super::common::dump::{Dump, differences, dump};
+use super::common::flatten::{items, kinds, text};
 use super::common::{Kind, Ns, ns_del, sh, tap, worlds};
 use super::vm::TRUNK;
 
@@ -262,24 +263,20 @@ impl Bed<'_> {
     /// The interface is what was answered, and packets pass.
     fn is_there(&self, who: &Who, result: &Value) {
         let (net, pod, link) = (self.net, Ns::named(&who.container), &who.ifname);
-        let of = |words: &str, filter: &str| -> Value {
-            let text = pod.sh_out(&format!("ip -d -j {words} dev {link} | jq -c '{filter}'"));
-            serde_json::from_str(&text).expect("JSON")
-        };
-        let kinds = of("link show", "[.[0].linkinfo | .info_kind, .info_slave_kind // empty]");
-        assert_eq!(kinds, json!(net.link.split(' ').collect::<Vec<_>>()), "{}", net.plugins);
+        let of = |words: &str| pod.sh_json(&format!("ip -d -j {words} dev {link}"))[0].take();
+        let is = of("link show");
+        assert_eq!(kinds(&is), net.link, "{}", net.plugins);
         let told = result["interfaces"].as_array().expect("interfaces").iter();
         let told: Vec<_> = told.filter(|i| i["sandbox"] == who.netns.as_str()).collect();
-        let is = of("link show", "[.[0] | {name: .ifname, mac: .address}]");
         let [told] = told[..] else { panic!("one interface in the pod: {result}") };
-        assert_eq!([&told["name"], &told["mac"]], [&is[0]["name"], &is[0]["mac"]], "{result}");
-        let is = of(
-            "addr show scope global",
-            "[.[0].addr_info[] | select(.local) | \"\\(.local)/\\(.prefixlen)\"]",
-        );
+        assert_eq!([&told["name"], &told["mac"]], [&is["ifname"], &is["address"]], "{result}");
+        let is = of("addr show scope global");
+        let is = items(&is["addr_info"]).iter().filter(|addr| addr["local"].is_string());
+        let is: Vec<_> =
+            is.map(|addr| format!("{}/{}", text(&addr["local"]), addr["prefixlen"])).collect();
         let told = result["ips"].as_array().expect("addresses").iter();
         let told: Vec<_> = told.map(|ip| ip["address"].clone()).collect();
-        assert_eq!(json!(told), is, "{result}");
+        assert_eq!(told, is, "{result}");
         if net.link == "tun" {
             let v6 = "fd05::1".parse().expect("an address");
             let far = tap::Neighbour { mac: [2, 0, 0, 0, 0, 9], v4: [10, 5, 0, 1].into(), v6 };

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::bed::{add, netsetup, refused};
-use super::common::{Ns, dirs};
+use super::common::dirs;
 use super::hands::{Along, Change, On, Step};
 
 /// Removes and changes each object of the attachment that these words make, which is
@@ -50,8 +50,7 @@ fn changes(step: &Step) -> (Vec<Change>, Vec<String>) {
 }
 
 fn change_one(names: &str, steps: &[Step], at: usize, change: &Change) {
-    let ns = |side: &str| if side == "pod" { Ns::named("pod") } else { Ns::host() };
-    let here = ns(&steps[at].at);
+    let here = steps[at].ns();
     // Shown if any of what follows fails.
     println!("{:?}: {}", steps[at].link(), change.command);
     here.sh(&change.command);

@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::common::Ns;
+
 /// A step of an attachment's record.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
@@ -87,6 +89,11 @@ impl Step {
 
     fn is(&self, key: &str) -> bool {
         self.of[key] == true
+    }
+
+    /// The namespace that it is in.
+    pub(crate) fn ns(&self) -> Ns {
+        if self.at == "pod" { Ns::named("pod") } else { Ns::host() }
     }
 
     pub(crate) fn on(&self, name: &str) -> On {

@@ -7,7 +7,8 @@ use super::bed::{
 };
 use super::call::{ours, who, with};
 use super::common::dump::{assert_same_world, dump};
-use super::common::{Kind, ns_del, sh, sh_any, sh_out, world};
+use super::common::flatten::{items, text};
+use super::common::{Kind, ns_del, sh, sh_any, sh_json, sh_out, world};
 
 /// A link with an alias of somebody's, up, and its other end in `far`.
 const CABLE: &str = "ip link add card0 type veth peer name card1 netns far && \
@@ -113,9 +114,9 @@ fn lend() {
 
 #[track_caller]
 fn is_home() {
-    let is =
-        sh_out("ip -j link show card0 | jq -r '.[0] | .ifalias, (.flags | index(\"UP\") != null)'");
-    assert_eq!(is, "port 7\ntrue");
+    let is = &sh_json("ip -j link show card0")[0];
+    let is_up = items(&is["flags"]).contains(&json!("UP"));
+    assert_eq!(json!([is["ifalias"], is_up]), json!(["port 7", true]));
     assert_eq!(
         sh_out(&format!("ls {}/pins 2>/dev/null | wc -l", super::common::dirs().run.display())),
         "0"
@@ -174,7 +175,7 @@ fn a_namesake_on_the_host_is_no_reason_to_lose_it() {
         sh("ip -n pod link show eth0");
         sh("ip link del card0");
         netsetup("del net --netns /run/netns/pod");
-        assert_eq!(sh_out("ip -j link show card0 | jq -r '.[0].ifalias'"), "port 7");
+        assert_eq!(sh_json("ip -j link show card0")[0]["ifalias"], "port 7");
     });
 }
 
@@ -184,7 +185,7 @@ fn it_is_found_by_its_address_and_by_its_place() {
     world(Kind::Root, || {
         let all = host();
         sh(CABLE);
-        let mac = sh_out("ip -j link show card0 | jq -r '.[0].address'");
+        let mac = text(&sh_json("ip -j link show card0")[0]["address"]);
         let explain = |keys| {
             network("net", &plugin("host-device", keys));
             netsetup("explain net --netns /run/netns/pod")
@@ -236,7 +237,7 @@ fn nor_when_the_pod_has_died() {
             assert!(said.contains("the host has another link card0 by now"), "{by}: {said}");
             sh("ip link del card0");
             netsetup(by);
-            assert_eq!(sh_out("ip -j link show card0 | jq -r '.[0].ifalias'"), "port 7", "{by}");
+            assert_eq!(sh_json("ip -j link show card0")[0]["ifalias"], "port 7", "{by}");
             super::bed::pod("pod");
         }
     });
@@ -256,13 +257,17 @@ fn its_settings_come_home_too() {
         std::fs::write(file, list.to_string()).expect("a conflist");
         let calls =
             plugins.map(|plugin| with(plugin, json!({"cniVersion": "1.0.0", "name": "net"})));
-        let before = sh_out("ip -j link show card0 | jq -r '.[0] | .mtu, .address' | xargs");
-        let of = |link| sh_out(&format!("ip {link} | jq -r '.[0] | .mtu, .address' | xargs"));
+        let of = |link| {
+            let is = &sh_json(&format!("ip {link}"))[0];
+            json!([is["mtu"], is["address"]])
+        };
+        let before = of("-j link show card0");
+        let tuned = json!([1400, "02:00:00:00:00:77"]);
         let other = "ip -n pod link set eth0 down && ip -n pod link set eth0 name eth9";
         let stranger = "ip -n pod link add eth0 mtu 1400 type veth peer name x";
         for renamed in ["true", other, &format!("{other} && {stranger}")] {
             add("net --netns /run/netns/pod");
-            assert_eq!(of("-n pod -j link show eth0"), "1400 02:00:00:00:00:77");
+            assert_eq!(of("-n pod -j link show eth0"), tuned);
             netsetup("check net --netns /run/netns/pod");
             sh(renamed);
             netsetup("del net --netns /run/netns/pod");
@@ -270,7 +275,7 @@ fn its_settings_come_home_too() {
             sh("ip -n pod link del eth0 2>/dev/null; true");
 
             let result = ours().chain("ADD", &who("pod"), &calls, &Value::Null);
-            assert_eq!(of("-n pod -j link show eth0"), "1400 02:00:00:00:00:77");
+            assert_eq!(of("-n pod -j link show eth0"), tuned);
             sh(renamed);
             ours().chain("DEL", &who("pod"), &calls, &result);
             assert_eq!(of("-j link show card0"), before, "a chain: {renamed}");

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::bed::{Life, add, host, needs, netsetup, network, plugin, pod, reaches, refused};
-use super::common::{Kind, ns_add, sh, sh_out, world};
+use super::common::flatten::text;
+use super::common::{Kind, Ns, ns_add, sh, sh_json, world};
 
 #[test]
 fn from_explain_to_del() {
@@ -36,11 +37,14 @@ fn a_queue_is_as_long_as_asked_or_refused() {
         needs("macvlan");
         let [pod, _] = host();
         network("net", &plugin("macvlan", json!({"bcqueuelen": 77})));
-        let knows = sh_out(
-            "ip link add link up0 name probe type macvlan && \
-            ip -d -j link show probe | jq '.[0].linkinfo.info_data.bcqueuelen'; ip link del probe",
-        );
-        if knows == "null" {
+        let length = |ns: &Ns, link: &str| {
+            let link = &ns.sh_json(&format!("ip -d -j link show {link}"))[0];
+            link["linkinfo"]["info_data"]["bcqueuelen"].as_u64()
+        };
+        sh("ip link add link up0 name probe type macvlan");
+        let usual = length(&Ns::host(), "probe");
+        sh("ip link del probe");
+        if usual.is_none() {
             let said = refused("add net --netns /run/netns/pod", 7);
             assert!(
                 said.contains("can't set how many broadcasts wait") && said.contains("5.11"),
@@ -53,8 +57,7 @@ fn a_queue_is_as_long_as_asked_or_refused() {
             );
         }
         add("net --netns /run/netns/pod");
-        let data = ".[0].linkinfo.info_data.bcqueuelen";
-        assert_eq!(pod.sh_out(&format!("ip -d -j link show eth0 | jq {data}")), "77");
+        assert_eq!(length(&pod, "eth0"), Some(77));
         netsetup("check net --netns /run/netns/pod");
         pod.sh("ip link set eth0 type macvlan bcqueuelen 78");
         let said = refused("check net --netns /run/netns/pod", 3);
@@ -77,7 +80,7 @@ fn siblings(mode: &str) -> [bool; 4] {
         reaches(&two, "10.5.0.1"),
         reaches(&two, "fd05::1"),
     ];
-    assert_eq!(sh_out("ip -n pod -j link show eth0 | jq '.[0].mtu'"), "1400");
+    assert_eq!(sh_json("ip -n pod -j link show eth0")[0]["mtu"], 1400);
     answers
 }
 
@@ -119,7 +122,7 @@ fn its_link_layer_address_can_be_chosen() {
         {
             let result = add(&format!("net --netns /run/netns/pod{flag}"));
             assert_eq!(result["interfaces"][0]["mac"], mac);
-            assert_eq!(sh_out("ip -n pod -j link show eth0 | jq -r '.[0].address'"), mac);
+            assert_eq!(sh_json("ip -n pod -j link show eth0")[0]["address"], mac);
             let ip = result["ips"][0]["address"].as_str().and_then(|ip| ip.split('/').next());
             let ip = ip.expect("an address");
             assert!(reaches(&far, ip), "{ip}");
@@ -164,15 +167,15 @@ fn passthru_has_its_masters_address_and_the_master_alone() {
         far.sh("ip addr add 10.5.0.1/24 dev eth0 && ip addr add fd05::1/64 dev eth0 nodad");
         network("net", &plugin("macvlan", json!({"master": "up0", "mode": "passthru"})));
         let result = add("net --netns /run/netns/pod");
-        let master = sh_out("ip -j link show up0 | jq -r '.[0].address'");
-        assert_eq!(result["interfaces"][0]["mac"], master.as_str());
+        let master = text(&sh_json("ip -j link show up0")[0]["address"]);
+        assert_eq!(result["interfaces"][0]["mac"], master);
         assert!(reaches(&one, "10.5.0.1") && reaches(&one, "fd05::1"));
         let said = refused("add net --netns /run/netns/two", 4);
         assert!(said.contains("or one macvlan in mode passthru"), "{said}");
         let said = refused("explain net --netns /run/netns/two --mac 02:00:00:00:00:01", 2);
         assert!(said.contains("in mode passthru it has its master's address"), "{said}");
         netsetup("del net --netns /run/netns/pod");
-        assert_eq!(sh_out("ip -j link show up0 | jq -r '.[0].promiscuity // 0'"), "0");
+        assert_eq!(sh_json("ip -d -j link show up0")[0]["promiscuity"], 0);
     });
 }
 
@@ -189,8 +192,7 @@ fn the_pods_own_link_can_be_the_master() {
         let keys = json!({"master": "trunk", "linkInContainer": true});
         network("net", &plugin("macvlan", keys));
         add("net --netns /run/netns/pod");
-        let parent = pod.sh_out("ip -j link show eth0 | jq -r '.[0].link'");
-        assert_eq!(parent, "trunk");
+        assert_eq!(pod.sh_json("ip -j link show eth0")[0]["link"], "trunk");
         assert!(reaches(&pod, "10.5.0.1") && reaches(&pod, "fd05::1"));
         assert!(reaches(&there, "10.5.0.2") && reaches(&there, "fd05::2"));
         netsetup("check net --netns /run/netns/pod");

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::bed::{add, left, netsetup, network, pod, reaches, refused, settled};
 use super::call::{ours, who, with};
 use super::common::dump::{assert_same_world, dump};
-use super::common::{Kind, sh, sh_out, world};
+use super::common::flatten::{items, text};
+use super::common::{Kind, sh, sh_json, sh_out, world};
 
 /// Takes the card into the world, as `nic0`, and returns its address on the bus. A card
 /// without a driver has no link, and a link that it gets is in the machine's first namespace.
@@ -16,13 +17,12 @@ fn card() -> String {
         std::path::Path::new(first).exists(),
         "no card to spare on this machine; tests/vm boots Linux 5.10 and 6.12 with one"
     );
-    let links = format!("nsenter --net={first} ip -j link");
-    let mine = "jq -r '.[] | select(.address == \"52:54:00:00:00:07\") | .ifname'";
-    sh(&format!(
-        "modprobe -a virtio_pci virtio_net && \
-         touch /run/netns/world && mount --bind /proc/self/ns/net /run/netns/world && \
-         nsenter --net={first} ip link set $({links} | {mine}) netns world name nic0"
-    ));
+    sh("modprobe -a virtio_pci virtio_net && \
+        touch /run/netns/world && mount --bind /proc/self/ns/net /run/netns/world");
+    let links = sh_json(&format!("nsenter --net={first} ip -j link"));
+    let mine = items(&links).iter().find(|link| link["address"] == "52:54:00:00:00:07");
+    let mine = text(&mine.unwrap_or_else(|| panic!("none is the card: {links}"))["ifname"]);
+    sh(&format!("nsenter --net={first} ip link set {mine} netns world name nic0"));
     sh_out("readlink -f /sys/class/net/nic0/device/.. | sed 's|.*/||'")
 }
 

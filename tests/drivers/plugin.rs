@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::bed::host;
 use super::call::{Plugins, Who, host_local, ours, reference, who, with};
 use super::common::dump::{assert_same_world, dump};
-use super::common::{Kind, Ns, ns_del, sh, sh_out, world};
+use super::common::flatten::text;
+use super::common::{Kind, Ns, ns_del, sh, sh_json, sh_out, world};
 
 /// A configuration with addresses of both families and a default route.
 fn conf(kind: &str, more: Value) -> Value {
@@ -17,13 +18,9 @@ fn conf(kind: &str, more: Value) -> Value {
 
 /// What a pod has, without what is given out at random or tells whose it is.
 fn inside(pod: &str) -> Value {
-    let read = |what: &str| -> Value {
-        serde_json::from_str(&sh_out(&format!("ip -n {pod} -d -j {what}"))).expect("JSON")
-    };
-    let links: Vec<Value> = ["mtu", "master", "linkinfo", "flags", "link"]
-        .iter()
-        .map(|key| read("link show dev eth0")[0][key].clone())
-        .collect();
+    let read = |what: &str| sh_json(&format!("ip -n {pod} -d -j {what}"));
+    let link = &read("link show dev eth0")[0];
+    let links = ["mtu", "master", "linkinfo", "flags", "link"].map(|key| &link[key]);
     let addrs = read("addr show dev eth0 scope global")[0]["addr_info"].clone();
     let addrs: Vec<Value> = addrs
         .as_array()
@@ -52,8 +49,8 @@ fn once(plugins: &Plugins, who: &Who, conf: &Value) -> (Value, Value) {
     sh("rm -rf /var/lib/cni/networks; rm -rf $TMPDIR/leases");
     let mut result = plugins.ok("ADD", who, conf);
     let mac = result["interfaces"][0]["mac"].take();
-    let is = sh_out("ip -n pod -j link show dev eth0 | jq -r '.[0].address'");
-    assert_eq!(mac, is.as_str());
+    let is = text(&sh_json("ip -n pod -j link show dev eth0")[0]["address"]);
+    assert_eq!(mac, is);
     let there = inside("pod");
     let checked = with(conf.clone(), json!({"prevResult": with(result.clone(), json!({}))}));
     let mut checked = checked;

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::bed::{Life, NETSETUP, add, host, netsetup, network, plugin, pod, reaches, refused};
+use super::common::flatten::text;
 use super::common::tap::{Neighbour, open};
-use super::common::{Kind, Ns, scratch, sh, sh_out, world};
+use super::common::{Kind, Ns, scratch, sh, sh_json, sh_out, world};
 
 #[test]
 fn from_explain_to_del() {
@@ -38,9 +39,8 @@ const GROUP: u32 = 61_002;
 
 /// What `ip` says of the pod's tap, for each of these keys.
 fn told<const N: usize>(pod: &Ns, keys: [&str; N]) -> [String; N] {
-    let data = pod.sh_out("ip -d -j link show eth0 | jq -c '.[0].linkinfo.info_data'");
-    let data: serde_json::Value = serde_json::from_str(&data).expect("JSON");
-    keys.map(|key| data[key].as_str().map_or_else(|| data[key].to_string(), str::to_owned))
+    let data = &pod.sh_json("ip -d -j link show eth0")[0]["linkinfo"]["info_data"];
+    keys.map(|key| text(&data[key]))
 }
 
 #[test]
@@ -56,9 +56,11 @@ fn it_is_what_was_asked_for() {
         );
         let result = add("net --netns /run/netns/pod");
         assert_eq!(result["interfaces"][0]["mac"], "02:00:00:00:00:07");
-        let of = |path: &str| pod.sh_out(&format!("ip -d -j link show eth0 | jq -r '.[0].{path}'"));
-        let is = ["linkinfo.info_kind", "master", "mtu", "address"];
-        assert_eq!(is.map(of), ["tun", "br0", "1400", "02:00:00:00:00:07"]);
+        let link = &pod.sh_json("ip -d -j link show eth0")[0];
+        assert_eq!(
+            json!([link["linkinfo"]["info_kind"], link["master"], link["mtu"], link["address"]]),
+            json!(["tun", "br0", 1400, "02:00:00:00:00:07"])
+        );
         let tun = ["type", "persist", "multi_queue", "user", "group"];
         assert_eq!(told(&pod, tun), ["tap", "true", "true", "61001", "61002"]);
         netsetup("check net --netns /run/netns/pod");
@@ -76,7 +78,8 @@ fn without_owner_it_is_roots() {
         pod("pod");
         network("net", &json!({"type": "tap"}));
         add("net --netns /run/netns/pod");
-        let data = sh_out("ip -n pod -d -j link show eth0 | jq -c '.[0].linkinfo.info_data'");
+        let data = &sh_json("ip -n pod -d -j link show eth0")[0]["linkinfo"]["info_data"];
+        let data = data.to_string();
         assert!(!data.contains("user") && !data.contains("group"), "{data}");
         netsetup("check net --netns /run/netns/pod");
         netsetup("del net --netns /run/netns/pod");
@@ -112,10 +115,7 @@ fn a_context_is_taken_by_a_process_that_ends() {
         assert_eq!((tap("TUNSETIFF"), tap("TUNSETPERSIST")), (Some(who), Some(who)), "{log}");
         let netlink = [of("sendto("), of("sendmsg(")].concat();
         assert!(!netlink.is_empty() && netlink.iter().all(|(pid, _)| *pid != who), "{log}");
-        assert_eq!(
-            pod.sh_out("ip -d -j link show eth0 | jq -r '.[0].linkinfo.info_data.type'"),
-            "tap"
-        );
+        assert_eq!(told(&pod, ["type"]), ["tap"]);
         netsetup("check net --netns /run/netns/pod");
         netsetup("del net --netns /run/netns/pod");
         assert_eq!(pod.sh_out("ip -br link | wc -l"), "1");

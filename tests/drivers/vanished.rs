@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 
 use super::bed::{add, host, left, needs, netsetup, network, plugin, pod, reaches, settled};
-use super::common::{Kind, ns_del, sh_out, world};
+use super::common::flatten::text;
+use super::common::{Kind, ns_del, sh_json, sh_out, world};
 
 /// A pod's namespace goes; gc says so, and takes away what is left of its attachment.
 fn goes(kind: &str, more: Value) {
@@ -112,5 +113,6 @@ fn vm_the_last_on_a_vlan_below() {
 
 /// A pod's address.
 fn address(pod: &str) -> String {
-    sh_out(&format!("ip -n {pod} -4 -j addr show eth0 | jq -r '.[0].addr_info[0].local'"))
+    let list = sh_json(&format!("ip -n {pod} -4 -j addr show eth0"));
+    text(&list[0]["addr_info"][0]["local"])
 }

@@ -2,23 +2,19 @@
 
 use serde_json::json;
 
-use super::bed::{add, everywhere, host, needs, netsetup, network, plugin, pod, reaches, refused};
+use super::bed::{
+    add, counted, everywhere, host, needs, netsetup, network, plugin, pod, reaches, refused,
+};
 use super::call::with;
 use super::common::dump::{assert_same_world, dump};
-use super::common::{Kind, Ns, dirs, ns_del, sh, sh_out, world};
+use super::common::flatten::{items, text};
+use super::common::{Kind, Ns, dirs, ns_del, sh, sh_json, sh_out, world};
 
 /// What the host's netfilter sees come in for the pods, before anything is dropped.
 const SEEN: &str = "nft add table inet seen && \
     nft 'add chain inet seen pre { type filter hook prerouting priority -500; }' && \
     nft add rule inet seen pre ip daddr 10.5.0.0/24 counter && \
     nft add rule inet seen pre ip6 daddr fd05::/64 counter";
-
-/// How many packets those are, of IPv4 and IPv6.
-fn seen() -> Vec<String> {
-    let packets = "nft -j list table inet seen | jq '.nftables[].rule.expr[]?.counter.packets?' \
-                   | grep -v null";
-    sh_out(packets).lines().map(str::to_owned).collect()
-}
 
 /// Two pods on one link, and another host at its other end. Without a mode that answers ARP
 /// that one sends to this host what is for the pods.
@@ -28,16 +24,16 @@ fn ipvlan(mode: &str) {
     let two = pod("two");
     network("net", &with(plugin("ipvlan", json!({"mode": mode})), everywhere(5)));
     sh(SEEN);
-    let master = sh_out("ip -j link show up0 | jq -r '.[0].address'");
+    let master = text(&sh_json("ip -j link show up0")[0]["address"]);
     for name in ["pod", "two"] {
         let result = add(&format!("net --netns /run/netns/{name}"));
-        assert_eq!(result["interfaces"][0]["mac"], master.as_str());
+        assert_eq!(result["interfaces"][0]["mac"], master);
         netsetup(&format!("check net --netns /run/netns/{name}"));
     }
-    let is = "ip -d -j link show eth0 | jq -r '.[0] | .linkinfo.info_data.mode, \
-              (.flags | index(\"NOARP\") != null)' | xargs";
+    let link = &one.sh_json("ip -d -j link show eth0")[0];
+    let no_arp = items(&link["flags"]).contains(&json!("NOARP"));
     let routed = mode != "l2";
-    assert_eq!(one.sh_out(is), format!("{mode} {routed}"));
+    assert_eq!(json!([link["linkinfo"]["info_data"]["mode"], no_arp]), json!([mode, routed]));
     let own = "ip addr add 10.5.0.1/24 dev eth0 && ip addr add fd05::1/64 dev eth0 nodad";
     let by_host = "ip route add 10.5.0.0/24 via 198.18.0.1 && \
                    ip route add fd05::/64 via 2001:db8:18::1";
@@ -50,8 +46,10 @@ fn ipvlan(mode: &str) {
     reached(&one, &["10.5.0.3", "fd05::3"]);
     reached(&two, &there);
     reached(&far, &["10.5.0.2", "fd05::2"]);
-    let passed = seen().iter().map(|packets| packets != "0").collect::<Vec<_>>();
-    assert_eq!(passed, [mode == "l3s"; 2], "{mode}: through the host's netfilter: {:?}", seen());
+    // How many those are, of IPv4 and IPv6.
+    let seen = counted(&Ns::host());
+    let passed: Vec<_> = seen.iter().map(|packets| *packets != 0).collect();
+    assert_eq!(passed, [mode == "l3s"; 2], "{mode}: through the host's netfilter: {seen:?}");
     if routed {
         far.sh(&format!("ip route del 10.5.0.0/24; ip route del fd05::/64; {own}"));
     }
@@ -181,7 +179,7 @@ fn vm_vrf_takes_the_interface_and_its_routes() {
         netsetup("del net --netns /run/netns/pod");
         let before = super::bed::settled(&all);
         add("net --netns /run/netns/pod");
-        assert_eq!(pod.sh_out("ip -j link show eth0 | jq -r '.[0].master'"), "blue");
+        assert_eq!(pod.sh_json("ip -j link show eth0")[0]["master"], "blue");
         let routes = pod.sh_out("ip route show table 77; ip -6 addr show dev eth0 scope global");
         assert!(
             routes.contains("default via 10.5.0.1 dev eth0") && routes.contains("fd05::"),
@@ -196,7 +194,7 @@ fn vm_vrf_takes_the_interface_and_its_routes() {
         std::fs::write(dirs().conf.join("two.conflist"), list.to_string()).expect("a list");
         add("two --netns /run/netns/pod --ifname eth1");
         netsetup("del net --netns /run/netns/pod");
-        assert_eq!(pod.sh_out("ip -j link show eth1 | jq -r '.[0].master'"), "blue");
+        assert_eq!(pod.sh_json("ip -j link show eth1")[0]["master"], "blue");
         netsetup("check two --netns /run/netns/pod --ifname eth1");
         in_vrf(interface, json!({"type": "vrf", "vrfname": "blue", "table": 78}));
         let said = refused("add net --netns /run/netns/pod", 4);
@@ -242,12 +240,11 @@ fn vm_mtu_and_a_master_in_the_pod() {
             for (master, in_pod, mtu) in [("up0", false, 1400), ("trunk", true, 1300)] {
                 net(json!({"master": master, "linkInContainer": in_pod, "mtu": mtu}));
                 add("net --netns /run/netns/pod");
-                let is = pod
-                    .sh_out("ip -d -j link show eth0 | jq -c '.[0] | [.mtu, .linkinfo.info_kind]'");
-                assert_eq!(is, format!("[{mtu},\"{kind}\"]"));
+                let is = &pod.sh_json("ip -d -j link show eth0")[0];
+                assert_eq!(json!([is["mtu"], is["linkinfo"]["info_kind"]]), json!([mtu, kind]));
                 netsetup("check net --netns /run/netns/pod");
                 if in_pod {
-                    assert_eq!(pod.sh_out("ip -j link show eth0 | jq -r '.[0].link'"), master);
+                    assert_eq!(pod.sh_json("ip -j link show eth0")[0]["link"], master);
                     assert!(reaches(&pod, "10.5.0.1"), "{kind} on {master}");
                     // What fits, and what doesn't.
                     let ping = |size: u32| {

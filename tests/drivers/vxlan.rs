@@ -4,8 +4,11 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::bed::{Life, NETSETUP, add, host, left, netsetup, network, reaches, refused, settled};
-use super::common::{Kind, Ns, dirs, ns_add, output, scratch, sh, sh_out, told, world};
+use super::bed::{
+    Life, NETSETUP, add, counted, host, left, netsetup, network, reaches, refused, settled,
+};
+use super::common::flatten::{items, text};
+use super::common::{Kind, Ns, dirs, ns_add, output, scratch, sh, sh_json, sh_out, told, world};
 
 /// The same list for every host; each finds itself in it.
 fn list(hosts: [&str; 2], own: usize) -> Value {
@@ -121,9 +124,7 @@ fn left_by(host: &Ns) -> Vec<u64> {
          inet seen post {{ type filter hook postrouting priority 500; }}' && {}; }}",
         count.join(" && ")
     ));
-    let packets = "nft -j list table inet seen | \
-                   jq '.nftables[].rule.expr[]?.counter.packets | select(. != null)'";
-    host.sh_out(packets).lines().map(|line| line.parse().expect("a number")).collect()
+    counted(host)
 }
 
 /// Nobody is asked, nothing is flooded: there is no entry for everybody else, and what is for
@@ -154,10 +155,8 @@ fn floods_nothing(host: &Ns, other: &str) {
 }
 
 /// What the pod may send fills a frame of the cable, and no byte of it is left or missing.
-fn fills_the_cable(pod: &Ns, host: &Ns, mtu: &str) {
-    let link = "ip -j link show eth0 | jq '.[0].mtu'";
-    assert_eq!(pod.sh_out(link), mtu);
-    let mtu: u32 = mtu.parse().expect("a number");
+fn fills_the_cable(pod: &Ns, host: &Ns, mtu: u32) {
+    assert_eq!(pod.sh_json("ip -j link show eth0")[0]["mtu"], mtu);
     for (to, header) in [("10.42.1.2", 20 + 8), ("fd42:1::2", 40 + 8)] {
         let ping = |more| {
             let most = mtu - header + more;
@@ -171,7 +170,7 @@ fn fills_the_cable(pod: &Ns, host: &Ns, mtu: &str) {
     assert_eq!(left_by(host)[2], 0);
 }
 
-fn across(underlay: [&str; 2], mtu: &str) {
+fn across(underlay: [&str; 2], mtu: u32) {
     let (hosts, [one, two]) = two_hosts(underlay);
     left_by(&hosts[0].ns);
     assert!(reaches(&one, "10.42.1.2"), "IPv4");
@@ -193,13 +192,13 @@ fn across(underlay: [&str; 2], mtu: &str) {
 #[test]
 #[ignore = "needs root"]
 fn pods_of_two_hosts() {
-    world(Kind::Root, || across(["192.0.2.1", "192.0.2.2"], "1450"));
+    world(Kind::Root, || across(["192.0.2.1", "192.0.2.2"], 1450));
 }
 
 #[test]
 #[ignore = "needs root"]
 fn pods_of_two_hosts_over_ipv6() {
-    world(Kind::Root, || across(["2001:db8::1", "2001:db8::2"], "1430"));
+    world(Kind::Root, || across(["2001:db8::1", "2001:db8::2"], 1430));
 }
 
 #[test]
@@ -236,14 +235,23 @@ fn every_key_reaches_the_kernel() {
         sh("ip addr add 198.18.0.7/24 dev up0");
         network("net", &told_all());
         add("net --netns /run/netns/pod");
-        let link = "ip -d -j link show tun7 | jq -r '.[0] | [.address, (.linkinfo.info_data | \
-                    .id, .port, .local, .learning)] | map(tostring) | join(\" \")'";
-        assert_eq!(sh_out(link), "02:00:00:00:00:a7 77 8472 198.18.0.7 true");
-        let fdb = "bridge -j fdb show dev tun7 | jq -r '.[] | .mac + \" \" + .dst' | sort";
-        assert_eq!(sh_out(fdb), "02:00:00:00:00:a1 198.18.0.3\n02:00:00:00:00:a2 198.18.0.2");
-        let neighbours = sh_out("ip -j neigh show dev tun7 | jq -r '.[] | .dst + \" \" + .lladdr'");
-        let known: Vec<_> = neighbours.lines().filter(|line| !line.starts_with("ff02:")).collect();
-        assert_eq!(known, ["198.18.0.3 02:00:00:00:00:a1", "fe80::ff:fe00:a2 02:00:00:00:00:a2"]);
+        let link = &sh_json("ip -d -j link show tun7")[0];
+        let is = &link["linkinfo"]["info_data"];
+        assert_eq!(
+            json!([link["address"], is["id"], is["port"], is["local"], is["learning"]]),
+            json!(["02:00:00:00:00:a7", 77, 8472, "198.18.0.7", true])
+        );
+        let pairs = |command: &str, keys: [&str; 2]| -> Vec<[String; 2]> {
+            let list = sh_json(command);
+            items(&list).iter().map(|one| keys.map(|key| text(&one[key]))).collect()
+        };
+        let (a1, a2) = ("02:00:00:00:00:a1", "02:00:00:00:00:a2");
+        let mut fdb = pairs("bridge -j fdb show dev tun7", ["mac", "dst"]);
+        fdb.sort();
+        assert_eq!(fdb, [[a1, "198.18.0.3"], [a2, "198.18.0.2"]]);
+        let mut known = pairs("ip -j neigh show dev tun7", ["dst", "lladdr"]);
+        known.retain(|[dst, _]| !dst.starts_with("ff02:"));
+        assert_eq!(known, [["198.18.0.3", a1], ["fe80::ff:fe00:a2", a2]]);
         netsetup("check net --netns /run/netns/pod");
         sh("ip link set tun7 type vxlan nolearning");
         let said = refused("check net --netns /run/netns/pod", 3);

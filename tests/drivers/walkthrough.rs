@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::bed::{NETSETUP, reaches};
 use super::common::dump::{assert_same_world, dump};
+use super::common::flatten::items;
 use super::common::traffic::{SOON, tcp, tcp_server};
 use super::common::{Kind, Neighbour, Ns, dirs, neighbour, sh, sh_out, world};
 
@@ -138,9 +139,10 @@ fn packets(walk: &Walk, far: &Neighbour, web: &Ns, [own, there]: [IpAddr; 2]) {
 
 /// Waits until the kernel's link watch, which may lag by a second, has come by.
 fn all_up() {
-    let watched = "ip -j link | jq 'all(.[]; .ifname == \"lo\" or .operstate == \"UP\")'";
+    let is_up = |link: &Value| link["ifname"] == "lo" || link["operstate"] == "UP";
+    let all_in = |ns: Ns| items(&ns.sh_json("ip -j link")).iter().all(is_up);
     for _ in 0..300 {
-        if [sh_out(watched), Ns::named("web").sh_out(watched)] == ["true", "true"] {
+        if all_in(Ns::host()) && all_in(Ns::named("web")) {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(10));

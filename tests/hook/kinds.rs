@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::bed::{Bundle, ENGINES, ENSURED, assert_as_before, netsetup, network, until};
 use super::common::dump::{differences, dump};
+use super::common::flatten::{items, kinds};
 use super::common::tap;
-use super::common::{Kind, Ns, neighbour, sh, sh_any, sh_out, world};
+use super::common::{Kind, Ns, neighbour, sh, sh_any, sh_json, world};
 
 /// A network, and what a container on it has.
 struct Net {
@@ -124,9 +125,9 @@ impl Net {
     }
 
     fn is_there(&self, pod: &Ns, what: &str) {
-        let kind = "ip -d -j link show dev eth0 2>/dev/null | \
-                    jq -r '.[0].linkinfo | [.info_kind, .info_slave_kind // empty] | join(\" \")'";
-        assert_eq!(pod.sh_out(kind), self.link, "{what}");
+        let links = pod.sh_json("ip -d -j link");
+        let eth0 = items(&links).iter().find(|link| link["ifname"] == "eth0");
+        assert_eq!(eth0.map(kinds).unwrap_or_default(), self.link, "{what}");
         if self.driver == "tap" {
             let v6 = "fd02::1".parse().expect("an address");
             let far = tap::Neighbour { mac: [2, 0, 0, 0, 0, 9], v4: [10, 2, 0, 1].into(), v6 };
@@ -185,9 +186,9 @@ fn a_lent_link_comes_home_after_its_container_died() {
                 bundle.expect_stopped();
                 assert!(!sh_any("ip link show card0").status.success(), "{engine}: not yet");
                 bundle.expect("delete web");
-                let is =
-                    sh_out("ip -j link show card0 | jq -r '.[0] | .ifname + \": \" + .ifalias'");
-                assert_eq!(is, "card0: port 7", "{engine}");
+                let is = &sh_json("ip -j link show card0")[0];
+                let is = json!([is["ifname"], is["ifalias"]]);
+                assert_eq!(is, json!(["card0", "port 7"]), "{engine}");
                 until(|| differences(&before, &dump(&all), ENSURED).is_empty());
                 assert_as_before(&before, &dump(&all), engine);
             }

@@ -4,8 +4,9 @@ use super::bed::{
     Bundle, DUAL, ENGINES, assert_as_before, hook, netsetup, network, sleeper, until,
 };
 use super::common::dump::dump;
+use super::common::flatten::items;
 use super::common::traffic::{SOON, tcp, tcp_server};
-use super::common::{Kind, Neighbour, Ns, neighbour, ns_add, sh, sh_any, sh_out, world};
+use super::common::{Kind, Neighbour, Ns, neighbour, ns_add, sh, sh_any, sh_json, sh_out, world};
 
 /// The page that a container serves, by way of a published port.
 fn page(ns: &Ns, host: &str) -> String {
@@ -140,7 +141,8 @@ fn what_a_runtime_never_took_away_gc_does() {
             assert!(line("attachment bridge/other/eth0").starts_with("kept"), "{text}");
             let text = netsetup("gc");
             assert!(text.contains("removed") && text.contains("bridge/web/eth0"), "{text}");
-            assert_eq!(sh_out("ip -j link show master podkeel0 | jq length"), "1");
+            let ports = sh_json("ip -j link show master podkeel0");
+            assert_eq!(items(&ports).len(), 1, "{ports}");
             netsetup("check bridge --id other");
             other.stop();
             assert_as_before(&before, &dump(&[]), engine);

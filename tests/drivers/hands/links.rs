@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::super::common::flatten::{items, text};
 use super::{Along, Change, Done, MAC, Step, set};
 
 impl Step {
@@ -102,6 +103,9 @@ impl Step {
             None => (kind.as_str().expect("a kind"), kind),
         };
         device_settings(name, kind, of, &mut changed);
+        if kind == "bond" {
+            changed.push(self.another_mode(name));
+        }
         // A bond's mode can be changed as long as it has no ports, a tap leaves its bridge.
         for change in changed.iter_mut().filter(|change| change.command.contains("nomaster")) {
             change.along = Along::Apart(self.on(name));
@@ -149,11 +153,15 @@ impl Step {
             }
             _ => Vec::new(),
         };
+        if makes.is_empty() {
+            return Vec::new();
+        }
+        let is = self.seen(name);
+        let (mac, alias) = (text(&is["address"]), text(&is["ifalias"]));
         let change = |makes: String| {
             let command = format!(
-                "is=$(ip -j link show {name}) && ip link del {name} && {makes} && \
-                 ip link set {name} address $(echo \"$is\" | jq -r '.[0].address') \
-                 alias \"$(echo \"$is\" | jq -r '.[0].ifalias')\""
+                "ip link del {name} && {makes} && \
+                 ip link set {name} address {mac} alias '{alias}'"
             );
             Change::new(command, "its settings are others").along(self.link_gone(name).along)
         };
@@ -194,13 +202,12 @@ impl Step {
     pub(super) fn member(&self) -> Done {
         let (link, master) = (self.str("link"), self.str("master"));
         let along = Along::Down(self.on(link));
-        let other = format!(
-            "kind=$(ip -d -j link show {master} | jq -r '.[0].linkinfo.info_kind') && \
-             ip link set {link} nomaster && case $kind in \
-             vrf) ip link add hand0 type vrf table 4711 && ip link set hand0 up ;; \
-             *) ip link set {link} down && ip link add hand0 type $kind ;; esac && \
-             ip link set {link} master hand0"
-        );
+        let makes = match text(&self.seen(master)["linkinfo"]["info_kind"]).as_str() {
+            "vrf" => "ip link add hand0 type vrf table 4711 && ip link set hand0 up".to_owned(),
+            kind => format!("ip link set {link} down && ip link add hand0 type {kind}"),
+        };
+        let other =
+            format!("ip link set {link} nomaster && {makes} && ip link set {link} master hand0");
         Done {
             removed: Ok(Change::gone(format!("ip link set {link} nomaster")).along(along.clone())),
             changed: Ok(vec![
@@ -294,9 +301,25 @@ impl Step {
 
     /// What wears no mark of ours stays at del, so it gets its own again.
     pub(super) fn alias(&self, name: &str) -> Change {
-        let was = format!("ip -j link show {name} | jq -r '.[0].ifalias' >/run/alias");
-        Change::new(format!("{was} && ip link set {name} alias other"), "its alias isn't")
-            .back(format!("ip link set {name} alias \"$(cat /run/alias)\""))
+        let was = text(&self.seen(name)["ifalias"]);
+        Change::new(format!("ip link set {name} alias other"), "its alias isn't")
+            .back(format!("ip link set {name} alias '{was}'"))
+    }
+
+    /// A bond's mode can be changed as long as it has no ports.
+    fn another_mode(&self, name: &str) -> Change {
+        let ports = self.ns().sh_json(&format!("ip -j link show master {name}"));
+        let leave = |port: &Value| format!("ip link set {} nomaster && ", text(&port["ifname"]));
+        let left: String = items(&ports).iter().map(leave).collect();
+        let command = format!(
+            "{left}ip link set {name} down && ip link set {name} type bond mode balance-xor"
+        );
+        Change::new(command, "its settings are others")
+    }
+
+    /// What `ip` says of a link on its side.
+    fn seen(&self, name: &str) -> Value {
+        self.ns().sh_json(&format!("ip -d -j link show {name}"))[0].take()
     }
 }
 
@@ -332,14 +355,5 @@ fn device_settings(name: &str, kind: &str, of: &Value, changed: &mut Vec<Change>
             }
         }
         _ => {}
-    }
-    if kind == "bond" {
-        // Its mode can be changed as long as it has no ports.
-        let command = format!(
-            "for port in $(ip -j link show master {name} | jq -r '.[].ifname'); do \
-             ip link set $port nomaster || exit; done; ip link set {name} down && \
-             ip link set {name} type bond mode balance-xor"
-        );
-        changed.push(Change::new(command, "its settings are others"));
     }
 }
