@@ -262,7 +262,9 @@ fn make_links(world: &mut World, steps: &[(usize, &Step)]) -> Result<(), Stopped
         write(world, &mut pending.batch, step)?;
         pending.owners.push((first..pending.batch.next_seq(), *i));
     }
-    flush(world, side, &mut pending, steps)
+    flush(world, side, &mut pending, steps)?;
+    steps.iter().for_each(|(_, step)| make_veth::without_ipv6(&step.what));
+    Ok(())
 }
 
 /// Whether more than one message makes it, the later ones from what answers the first.

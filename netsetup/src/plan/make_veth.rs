@@ -6,8 +6,9 @@ use podkeel_wire::Batch;
 use podkeel_wire::rt::{self, Link};
 
 use super::World;
-use super::object::Veth;
+use super::object::{Object, Veth};
 use crate::error::{Error, Kind, Result};
+use crate::kernel::sysctl::ProcSys;
 
 /// A veth uses one queue each way unless ethtool(8) says otherwise. Where the number isn't said,
 /// the kernel makes one for each CPU and takes all but one away again, with a wait for each end.
@@ -19,7 +20,7 @@ const ONE_QUEUE: Option<u32> = Some(1);
 ///
 /// It goes up last: each change of a link that is up, and be it a new alias, has the kernel
 /// go through all IPv6 routes of the namespace. Of those a port with a link-local address,
-/// which nobody could reach, would have three, a port without one has one.
+/// which nobody could reach, would have three; see also [`without_ipv6`].
 pub(super) fn write(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result<()> {
     let master = match veth.master.as_str() {
         "" => None,
@@ -68,4 +69,13 @@ pub(super) fn write(world: &mut World, batch: &mut Batch, veth: &Veth) -> Result
     let up = Link { name: Some(&veth.name), up: Some(true), ..Link::default() };
     rt::new_link(batch, rt::REQUEST, &up);
     Ok(())
+}
+
+/// Turns IPv6 off on a bridge's port, before it has a carrier. Nobody could reach an address of
+/// its there, but once it carries frames the kernel would give it a route to ff00::/8, and find
+/// its place among those of all other ports. Where that can't be done, nothing hangs on it.
+pub(super) fn without_ipv6(what: &Object) {
+    let Object::Veth(Veth { name, no_link_local: true, .. }) = what else { return };
+    let path = ["net", "ipv6", "conf", name, "disable_ipv6"].map(str::to_owned);
+    let _ = ProcSys::open().and_then(|proc| proc.write(&path, "1"));
 }

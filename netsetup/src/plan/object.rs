@@ -277,7 +277,8 @@ pub struct Veth {
     pub hairpin: bool,
     /// IFLA_BRPORT_ISOLATED.
     pub isolated: bool,
-    /// The host's end has no link-local address: of a port, nobody could use it.
+    /// The host's end has no link-local address, and no IPv6 as long as nobody turns it on: of a
+    /// port, nobody could use it.
     #[serde(default)]
     pub no_link_local: bool,
     /// Name of the end in the pod.
