@@ -280,12 +280,3 @@ fn annotations_can_be_switched_off() {
         assert_eq!(code(&["--no-annotations"]), Some(5), "no such process");
     });
 }
-
-#[test]
-fn loopback_ports_are_refused_until_they_work() {
-    world(Kind::User, || {
-        ns_add("a");
-        let said = refused("add bridge --netns /run/netns/a -p 127.0.0.1:8080:80", 7);
-        assert!(said.contains("loopback"), "{said}");
-    });
-}
