@@ -127,6 +127,8 @@ pub enum Which {
     Effects,
     /// The same, where what changes is the kernel's: what is on disk, another test has.
     KernelsEffects,
+    /// The same, but for the namespaces that are entered: how that fails, another test has.
+    KernelsMessages,
 }
 
 impl Which {
@@ -145,7 +147,13 @@ impl Which {
             Which::Every(_) => None,
             Which::Effects => Some(call.changes()),
             Which::KernelsEffects => Some(call.changes_kernel()),
+            Which::KernelsMessages => Some(call.changes_kernel() && call.name != "setns"),
         }
+    }
+
+    /// Whether calls that change what is on disk are left out.
+    pub fn is_kernels(self) -> bool {
+        matches!(self, Which::KernelsEffects | Which::KernelsMessages)
     }
 
     fn is_every(self) -> bool {

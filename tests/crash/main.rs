@@ -163,7 +163,7 @@ impl Driver {
         world(Kind::User, || {
             self.host();
             for (does, series) in each(&[Does::Attach, Does::Detach]) {
-                self.series(does, series);
+                Driver { which: Which::KernelsMessages, ..self }.series(does, series);
             }
         });
     }

@@ -31,7 +31,7 @@ impl Report {
     pub(super) fn has_all(&self, series: Series, does: Does, which: Which, label: &str) {
         let wanted = match (series, does) {
             // The record is there before the first change of the kernel's, and few follow.
-            (Series::Kill, _) if which == Which::KernelsEffects => {
+            (Series::Kill, _) if which.is_kernels() => {
                 vec![("recovered", self.by.iter().sum())]
             }
             (Series::Kill, _) => vec![
@@ -41,6 +41,10 @@ impl Report {
                 ("recovered by add", self.by[2]),
             ],
             (Series::Fail, Does::Attach) => vec![("taken back", self.undone)],
+            // Of few messages, each may be one that is sent again.
+            (Series::Fail, _) if which == Which::KernelsMessages => {
+                vec![("taken away", self.harmless + self.finished_later)]
+            }
             (Series::Fail, _) => vec![("taken away later", self.finished_later)],
         };
         for (how, points) in wanted {
