@@ -270,7 +270,7 @@ fn vm_vlan_of_a_bond_in_a_vrf() {
 }
 
 #[test]
-#[ignore = "needs ipvlan: tests/vm runs it on Linux 6.12"]
+#[ignore = "needs ipvlan: tests/vm runs it on Linux 5.10"]
 fn vm_ipvlan() {
     let plugin = r#""type": "ipvlan", "master": "card0", "mode": "l3""#;
     Driver { label: "ipvlan", plugin, ..Driver::KERNELS }.add_and_del_in_vm();
