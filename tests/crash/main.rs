@@ -258,7 +258,7 @@ fn none_and_host() {
 /// Everything that is shared and made on demand at once: a bond, a vlan on it, a routing
 /// domain in the pod; and the pod's own vlan on top.
 #[test]
-#[ignore = "needs bond, vlan and vrf: tests/vm runs it on Linux 6.12"]
+#[ignore = "needs bond, vlan and vrf: tests/vm runs it on Linux 5.10"]
 fn vm_vlan_of_a_bond_in_a_vrf() {
     let host = "ip link add cable0 type veth peer name far0 && \
         ip link add cable1 type veth peer name far1 && ip link set far0 up && ip link set far1 up";
@@ -270,7 +270,7 @@ fn vm_vlan_of_a_bond_in_a_vrf() {
 }
 
 #[test]
-#[ignore = "needs ipvlan: tests/vm runs it on Linux 5.10"]
+#[ignore = "needs ipvlan: tests/vm runs it on Linux 6.12"]
 fn vm_ipvlan() {
     let plugin = r#""type": "ipvlan", "master": "card0", "mode": "l3""#;
     Driver { label: "ipvlan", plugin, ..Driver::KERNELS }.add_and_del_in_vm();

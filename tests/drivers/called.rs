@@ -349,13 +349,13 @@ fn vm_what_comes_as_modules() {
 }
 
 #[test]
-#[ignore = "needs vlan and bond: tests/vm runs it on Linux 6.12"]
+#[ignore = "needs vlan and bond: tests/vm runs it on Linux 5.10"]
 fn vm_on_what_is_made_on_demand() {
     each(&["vlan", "bond"], &on_demand());
 }
 
 #[test]
-#[ignore = "needs vrf: tests/vm runs it on Linux 6.12"]
+#[ignore = "needs vrf: tests/vm runs it on Linux 5.10"]
 fn vm_in_a_routing_domain() {
     each(&["vrf"], &in_blue());
 }
