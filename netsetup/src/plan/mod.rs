@@ -64,7 +64,7 @@ pub enum Phase {
     Close,
     /// Links, addresses, routes, sysctls.
     Build,
-    /// What opens: published ports, masquerade.
+    /// What opens: published ports, masquerade. At its end neighbours are told.
     Open,
 }
 
